@@ -1,0 +1,61 @@
+# The two commands of the README are `make demo` and `make test`; each sets up what it needs in .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test check format lint types contracts coverage frames bench pi lock clean
+
+demo: $(VENV)/.run-ready
+	@$(BIN)/kiosk demo
+
+test: $(VENV)/.dev-ready
+	$(BIN)/python -m pytest
+
+check: format lint types contracts test
+
+format: $(VENV)/.dev-ready
+	$(BIN)/ruff format --check .
+
+lint: $(VENV)/.dev-ready
+	$(BIN)/ruff check .
+
+types: $(VENV)/.dev-ready
+	$(BIN)/mypy
+
+contracts: $(VENV)/.dev-ready
+	$(BIN)/lint-imports --no-cache
+
+bench: $(VENV)/.run-ready
+	$(BIN)/kiosk bench
+
+# The pins of a Raspberry Pi (builds lgpio where there is no wheel for it: swig, gcc, python3-dev).
+pi: $(VENV)/.run-ready
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r .lock/pi.txt
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] < (3, 15) else "Python 3.11 to 3.14 is needed; this is %s. Name another: make PYTHON=python3.12 ..." % sys.version.split()[0])'
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo 'Python has no venv here. Get it: sudo apt install python3-venv'; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run-ready: .lock/run.txt pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .lock/run.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev-ready: .lock/dev.txt $(VENV)/.run-ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .lock/dev.txt
+	@touch $@
+
+# Locks name packages, versions and hashes, never an index or a host.
+lock:
+	$(PYTHON) -m venv .lock/venv && .lock/venv/bin/pip install --quiet uv
+	for lock in 'run --group build' 'pi --extra pi' 'dev --group build --group dev'; do \
+	  set -- $$lock; name=$$1; shift; \
+	  env -u UV_INDEX -u UV_INDEX_URL UV_NO_CONFIG=1 .lock/venv/bin/uv pip compile --quiet --upgrade --universal \
+	    --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links \
+	    pyproject.toml "$$@" -o .lock/$$name.txt || exit 1; \
+	done
+	rm -rf .lock/venv
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage* dist

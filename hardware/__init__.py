@@ -1,0 +1,1 @@
+"""Boards and sensors, usable without the kiosk. Nothing here imports `kiosk`."""
