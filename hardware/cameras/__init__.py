@@ -1,0 +1,1 @@
+"""Camera backends behind the port of `hardware.camera`."""
