@@ -128,9 +128,9 @@ class TroubleEnded:
 
 @dataclass(frozen=True, slots=True)
 class UnresolvedCounted:
-    """So many intents wait for staff."""
+    """These intents wait for staff; all others do not, or no longer."""
 
-    count: int
+    intents: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,7 +82,7 @@ def _outcome(state: Submitting, answer: Answer, now_s: float, policy: Policy) ->
     memory, intent = state.memory, state.intent
     if answer.outcome is Outcome.UNKNOWN:
         memory = memory.ended_unknown(intent.id, now_s, policy)
-    else:
+    elif answer.outcome is not Outcome.NOT_SENT:
         memory = memory.ended_known()
     if intent.offer == memory.host_offer and answer.outcome in (
         Outcome.APPROVED,

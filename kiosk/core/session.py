@@ -107,8 +107,9 @@ def _noted(memory: Memory, event: Event, policy: Policy) -> Memory:
             return memory.began(Reason.JOURNAL_UNWRITABLE, detail)
         case events.RowSaved(intent_id):
             return replace(memory, unsaved=memory.unsaved - {intent_id})
-        case events.UnresolvedCounted(count):
-            return replace(memory, unresolved=count)
+        case events.UnresolvedCounted(intents):
+            in_row = tuple(i for i in memory.unknown_in_row if i in intents)
+            return replace(memory, unresolved=len(intents), unknown_in_row=in_row)
         case events.StopRequested():
             return replace(memory, stopping=True)
         case events.NotSent() | events.OutcomeKnown() | events.AnswerLost():

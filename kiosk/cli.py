@@ -1,0 +1,157 @@
+"""The command line: thin, and lazy, since what a command does not need costs start-up time."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from kiosk.errors import KioskError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        0 done or all as expected; 1 not as expected or nothing found; 2 usage or configuration;
+        3 pins missing; 4 the journal is in use; 70 internal error.
+    """
+    args = _parser().parse_args(argv)
+    try:
+        return int(args.run(args))
+    except KioskError as error:
+        _complain(str(error))
+        return error.exit_code
+    except BrokenPipeError:
+        # `kiosk journal list | head`: the reader has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        return _unexpected(error)
+
+
+def _unexpected(error: Exception) -> int:
+    from hardware.errors import HardwareError, PinsError
+
+    if os.environ.get("KIOSK_DEBUG"):
+        raise error
+    if isinstance(error, HardwareError):
+        _complain(str(error))
+        return 3 if isinstance(error, PinsError) else 1
+    # Only the kind: the text of a foreign error may hold what nobody should read.
+    _complain(f"internal error ({type(error).__name__}); run it again with KIOSK_DEBUG=1 to see where")
+    return 70
+
+
+def _complain(text: str) -> None:
+    for line in text.splitlines():
+        sys.stderr.write(f"kiosk: {line}\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--config",
+        action="append",
+        type=Path,
+        metavar="F",
+        help="a YAML file; give it again to override (default: /etc/kiosk/kiosk.yaml)",
+    )
+    common.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser = argparse.ArgumentParser(
+        prog="kiosk", description="A payment kiosk for Payme Go QR codes.", allow_abbrev=False
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def command(name: str, run: object, summary: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(
+            name, parents=[common], help=summary, description=summary, allow_abbrev=False
+        )
+        sub.set_defaults(run=run)
+        return sub
+
+    run = command("run", _run, "the payment process, with its scanner")
+    run.add_argument("--no-scanner", action="store_true", help="connect to scanner.socket instead")
+    scanner = command("scanner", _scanner, "the scanner alone, serving scanner.socket")
+    scanner.add_argument("--link-fd", type=int, help=argparse.SUPPRESS)
+    demo = command("demo", _demo, "everything on one machine, without hardware")
+    demo.add_argument("--keep", type=Path, metavar="DIR", help="leave journal and logs there")
+    replay = command("replay", _replay, "decode recorded frames as the scanner would")
+    replay.add_argument("paths", nargs="+", type=Path, metavar="PATH")
+    command("check-config", _check_config, "validate the configuration and show what it means")
+    command("doctor", _doctor, "camera, pins, gateway, clock, disk, journal: what works")
+    bench = command("bench", _bench, "the figures of the payment path, measured here")
+    bench.add_argument("--payments", type=int, default=200, metavar="N")
+    sandbox = command("sandbox", _sandbox, "a gateway that behaves like the real one")
+    sandbox.add_argument("--port", type=int, default=0, metavar="N")
+    sandbox.add_argument("--tls", action="store_true", help="HTTPS with a CA of its own")
+    sandbox.add_argument("--fault", metavar="NAME", help="misbehave in this way from the start")
+    from kiosk.journal_commands import add_journal_commands
+
+    add_journal_commands(commands, common)
+    return parser
+
+
+def _config(args: argparse.Namespace) -> list[Path]:
+    return list(args.config or [])
+
+
+def _run(args: argparse.Namespace) -> int:
+    from kiosk.logs import start_logging
+    from kiosk.settings_file import load_settings
+    from kiosk.wiring import build_payment
+
+    settings = load_settings(_config(args)).settings
+    start_logging(settings.log.level)
+    return build_payment(settings, _config(args), own_scanner=not args.no_scanner)
+
+
+def _scanner(args: argparse.Namespace) -> int:
+    from kiosk.logs import start_logging
+    from kiosk.settings_file import load_settings
+    from kiosk.wiring import build_scanner
+
+    settings = load_settings(_config(args)).settings
+    start_logging(settings.log.level)
+    return build_scanner(settings, args.link_fd)
+
+
+def _demo(args: argparse.Namespace) -> int:
+    from kiosk.demo import run_demo
+
+    return run_demo(as_json=args.json, keep=args.keep)
+
+
+def _replay(args: argparse.Namespace) -> int:
+    from kiosk.scanner.replay import replay
+    from kiosk.settings import ScanSettings
+    from kiosk.settings_file import load_settings
+
+    scan = load_settings(_config(args)).settings.scan if args.config else ScanSettings()
+    return replay(args.paths, scan, as_json=args.json)
+
+
+def _check_config(args: argparse.Namespace) -> int:
+    from kiosk.check_config import check_config
+
+    return check_config(_config(args), as_json=args.json)
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from kiosk.doctor import examine
+
+    return examine(_config(args), as_json=args.json)
+
+
+def _bench(args: argparse.Namespace) -> int:
+    from kiosk.bench.command import run_bench
+
+    return run_bench(args.payments, as_json=args.json)
+
+
+def _sandbox(args: argparse.Namespace) -> int:
+    from kiosk.sandbox.command import run_sandbox
+
+    return run_sandbox(args.port, "valid" if args.tls else None, args.fault)

@@ -1,0 +1,1 @@
+"""The payment process: one thread decides, helpers move data, the journal comes first."""

@@ -1,0 +1,247 @@
+"""The control socket: state out, commands in. One thread, no decision.
+
+A client that does not read is dropped; it can never make the deciding thread wait.
+"""
+
+import contextlib
+import logging
+import os
+import selectors
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from kiosk.errors import UsageError
+from kiosk.messages import Command, Error, LineReader, Message, Ok, State, encode
+from kiosk.payment.mailbox import CommandCame, Post, ThreadDied
+
+log = logging.getLogger(__name__)
+
+MOST_CLIENTS = 32
+UNREAD_BYTES = 256 * 1024
+RECEIVE_BYTES = 65_536
+
+_decoder: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)
+
+
+class Client:
+    """One connection; touched by the control thread only."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.lines = LineReader()
+        self.unread = bytearray()
+
+
+class Control:
+    """Threads: `publish`, `reply` and `stop` from the main thread; it posts to the mailbox."""
+
+    def __init__(self, path: Path, post: Callable[[Post], None]) -> None:
+        """Bind the socket.
+
+        Raises:
+            UsageError: It cannot be made there.
+        """
+        self._path = path
+        self._post = post
+        self._state = b""
+        self._outbox: deque[tuple[int | None, bytes]] = deque()
+        self._clients: dict[int, Client] = {}
+        self._requests: dict[int, Client] = {}
+        self._last_request = 0
+        self._stopping = False
+        self._selector = selectors.DefaultSelector()
+        self._listener = listen(path)
+        self._wake_r, self._wake_w = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._selector.register(self._wake_r, selectors.EVENT_READ)
+        self._thread = threading.Thread(target=self._run, name="control", daemon=True)
+        self._thread.start()
+
+    def publish(self, state: State) -> None:
+        """Send the state to everybody who listens, and to whoever comes."""
+        self._send(None, encode(state))
+
+    def reply(self, request: int, error: str | None) -> None:
+        """Answer a command."""
+        self._send(request, encode(Ok() if error is None else Error(message=error)))
+
+    def stop(self) -> None:
+        """Close everything; answers already given still go out where the client reads."""
+        self._stopping = True
+        self._wake()
+        self._thread.join(timeout=2)
+
+    def _send(self, request: int | None, line: bytes) -> None:
+        self._outbox.append((request, line))
+        self._wake()
+
+    def _wake(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._wake_w, b"!")
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping:
+                for key, mask in self._selector.select():
+                    self._serve(key.fileobj, mask)
+                self._empty_outbox()
+        except BaseException as error:
+            self._post(ThreadDied(self._thread.name, error))
+        finally:
+            for client in list(self._clients.values()):
+                self._drop(client)
+            self._listener.close()
+            self._path.unlink(missing_ok=True)
+
+    def _serve(self, fileobj: object, mask: int) -> None:
+        if fileobj is self._listener:
+            self._accept()
+        elif fileobj == self._wake_r:
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._wake_r, 4096)
+        elif isinstance(fileobj, socket.socket) and (client := self._clients.get(fileobj.fileno())):
+            if mask & selectors.EVENT_WRITE:
+                self._flush(client)
+            if mask & selectors.EVENT_READ:
+                self._receive(client)
+
+    def _accept(self) -> None:
+        try:
+            sock, _ = self._listener.accept()
+        except OSError:
+            return
+        if len(self._clients) >= MOST_CLIENTS:
+            sock.close()
+            return
+        sock.setblocking(False)
+        client = Client(sock)
+        self._clients[sock.fileno()] = client
+        self._selector.register(sock, selectors.EVENT_READ)
+        if self._state:
+            self._write(client, self._state)
+
+    def _receive(self, client: Client) -> None:
+        try:
+            data = client.sock.recv(RECEIVE_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._drop(client)
+            return
+        try:
+            for line in client.lines.feed(data):
+                if line.strip():
+                    self._hear(client, line)
+        except ValueError as error:
+            self._write(client, encode(Error(message=str(error))))
+            self._drop(client)
+
+    def _hear(self, client: Client, line: bytes) -> None:
+        try:
+            command = _decoder.decode(line)
+        except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
+            self._write(client, encode(Error(message=f"not understood: {error}"[:300])))
+            return
+        self._last_request += 1
+        self._requests[self._last_request] = client
+        self._post(CommandCame(self._last_request, command))
+
+    def _empty_outbox(self) -> None:
+        while self._outbox:
+            request, line = self._outbox.popleft()
+            if request is None:
+                self._state = line
+                for client in list(self._clients.values()):
+                    self._write(client, line)
+            elif (asker := self._requests.pop(request, None)) is not None:
+                self._write(asker, line)
+
+    def _write(self, client: Client, line: bytes) -> None:
+        client.unread += line
+        self._flush(client)
+
+    def _flush(self, client: Client) -> None:
+        if client.sock.fileno() < 0:
+            return
+        try:
+            sent = client.sock.send(client.unread)
+            del client.unread[:sent]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._drop(client)
+            return
+        if len(client.unread) > UNREAD_BYTES:
+            log.warning("a client of the control socket does not read; dropped")
+            self._drop(client)
+            return
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if client.unread else 0)
+        self._selector.modify(client.sock, events)
+
+    def _drop(self, client: Client) -> None:
+        if client.sock.fileno() >= 0:
+            self._selector.unregister(client.sock)
+            del self._clients[client.sock.fileno()]
+            client.sock.close()
+        self._requests = {n: c for n, c in self._requests.items() if c is not client}
+
+
+def listen(path: Path) -> socket.socket:
+    """A Unix stream socket, mode 0660, in place of a dead one.
+
+    Raises:
+        UsageError: It cannot be made, or a living process serves it.
+    """
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_socket():
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+                try:
+                    probe.connect(str(path))
+                except OSError:
+                    path.unlink(missing_ok=True)
+                else:
+                    raise UsageError(f"control.socket: {path} is served by another process")
+        old_mask = os.umask(0o117)
+        try:
+            sock.bind(str(path))
+        finally:
+            os.umask(old_mask)
+        sock.listen(8)
+        sock.setblocking(False)
+    except OSError as error:
+        sock.close()
+        reason = error.strerror or str(error)
+        raise UsageError(f"control.socket: {path}: {reason}; name a folder it may write") from error
+    except UsageError:
+        sock.close()
+        raise
+    return sock
+
+
+def ask(path: Path, command: Command, timeout_s: float = 10.0) -> Message:
+    """Send one command to a running kiosk and wait for its answer.
+
+    Raises:
+        OSError: Nobody answers there.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(timeout_s)
+        sock.connect(str(path))
+        sock.sendall(encode(command))
+        lines = LineReader()
+        answers: msgspec.json.Decoder[State | Ok | Error] = msgspec.json.Decoder(State | Ok | Error)
+        while data := sock.recv(RECEIVE_BYTES):
+            for line in lines.feed(data):
+                message = answers.decode(line)
+                if not isinstance(message, State):
+                    return message
+    raise ConnectionError("the kiosk closed the connection without an answer")

@@ -1,0 +1,464 @@
+"""The append-only record of every payment: SQLite, WAL, synchronous=FULL, one writer.
+
+A method that returns has made its row durable; one that raises JournalWriteError has not, and
+the row may or may not surface after a restart. After such an error the journal is used no
+more until it was opened anew.
+"""
+
+import hashlib
+import hmac
+import json
+import os
+import secrets
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import wraps
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from kiosk.core.code import PaymeCode
+from kiosk.core.intent import Answer, Intent, Outcome, RowKind, Standing, standing_of
+from kiosk.errors import (
+    CodeSpentError,
+    JournalDamagedError,
+    JournalError,
+    JournalWriteError,
+)
+from kiosk.payment import journal_files as files
+from kiosk.payment import journal_schema as schema
+
+WAL_KEPT_BYTES = 256 * 1024
+"""About a dozen payments. Folding the WAL in more often writes the same pages more often."""
+_OUTCOME_ROW = {outcome: RowKind(outcome.value) for outcome in Outcome}
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the journal.
+
+    Attributes:
+        at: Wall time, ISO 8601, UTC.
+        boot, boot_s: Which boot of the machine and how far into it: order survives a clock step.
+        body: What this kind of row tells; no code, no phone number.
+    """
+
+    seq: int
+    intent: str
+    kind: RowKind
+    at: str
+    boot: str
+    boot_s: float
+    amount_sum: int | None
+    reference: str | None
+    payment_id: str | None
+    body: dict[str, Any]
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _asks(
+    question: Callable[Concatenate["Journal", P], T],
+) -> Callable[Concatenate["Journal", P], T]:
+    """A question to the database; its errors come as JournalError."""
+
+    @wraps(question)
+    def asked(self: "Journal", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with _translated(self.path):
+            return question(self, *args, **kwargs)
+
+    return asked
+
+
+class Journal:
+    """Owned by the payment process's main thread, or by one staff command at a time."""
+
+    def __init__(self, path: Path, db: sqlite3.Connection, lock: files.Lock) -> None:
+        self.path = path
+        self._db = db
+        self._lock = lock
+        self._boot = _boot_id()
+        self._mac_key = bytes(db.execute("SELECT mac_key FROM device").fetchone()[0])
+
+    @classmethod
+    def open(cls, path: Path, *, new: bool = False) -> "Journal":
+        """Open for writing, or create where nothing tells of an earlier one.
+
+        Args:
+            path: The database file.
+            new: Staff decided to begin anew although traces of an earlier one exist.
+
+        Raises:
+            JournalBusyError, JournalMissingError, JournalDamagedError, JournalNewerError:
+                As they say.
+            JournalWriteError: It can be read perhaps, but no row can be written.
+        """
+        lock = files.Lock(path)
+        try:
+            if not path.exists():
+                if not new:
+                    files.refuse_silent_beginning(path)
+                for suffix in ("-wal", "-shm"):
+                    files.beside(path, suffix).unlink(missing_ok=True)
+            with _translated(path):
+                journal = cls(path, _connect(path), lock)
+                journal.probe()
+            files.mark_made(path)
+            files.keep_reserve(path)
+        except OSError as error:
+            lock.close()
+            raise JournalWriteError(f"{path}: {error.strerror}") from error
+        except JournalError:
+            lock.close()
+            raise
+        return journal
+
+    @classmethod
+    def open_to_read(cls, path: Path) -> sqlite3.Connection:
+        """A connection that sees what is durable and can change nothing.
+
+        Raises:
+            JournalError: There is none, or it cannot be read.
+        """
+        if not path.exists():
+            raise JournalError(f"there is no journal at {path} yet")
+        with _translated(path):
+            db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
+            db.execute("PRAGMA busy_timeout = 2000").fetchall()
+            schema.check(db)
+        return db
+
+    def close(self) -> None:
+        """Let go of the file and the lock. Safe to call twice."""
+        try:
+            self._db.close()
+        except sqlite3.Error:
+            pass  # nothing is lost: every row was durable when its method returned
+        self._lock.close()
+
+    # Rows
+
+    def record_sending(self, intent: Intent) -> None:
+        """Announce the request, and spend the code.
+
+        Raises:
+            CodeSpentError: The code was submitted before.
+            JournalWriteError: Not durable; the request must not be sent.
+        """
+        mac = self.mac_of(intent.code)
+        with self._durable():
+            if self._db.execute("SELECT 1 FROM spent WHERE mac = ?", (mac,)).fetchone():
+                raise CodeSpentError("this code was submitted before")
+            self._append(intent, RowKind.SENDING, {"code": intent.code.masked})
+            self._db.execute("INSERT INTO spent (mac, intent) VALUES (?, ?)", (mac, intent.id))
+            self._db.execute(
+                "INSERT INTO secret (intent, at, code) VALUES (?, ?, ?)",
+                (intent.id, _now(), intent.code.digits),
+            )
+
+    def record_outcome(self, intent_id: str, answer: Answer, *, late: bool = False) -> None:
+        """State how an announced request ended. The same statement twice is one row.
+
+        Raises:
+            JournalWriteError: Not durable; tell nobody.
+        """
+        kind = _OUTCOME_ROW[answer.outcome]
+        body: dict[str, Any] = {"detail": answer.detail, "facts": answer.facts}
+        if answer.transaction_id is not None:
+            body["transaction_id"] = answer.transaction_id
+        if answer.flags:
+            body["flags"] = list(answer.flags)
+        if late:
+            body["late"] = True
+        with self._durable():
+            if any(
+                r.kind is kind and r.payment_id == answer.payment_id for r in self.rows(intent_id)
+            ):
+                return
+            self._append_to(intent_id, kind, body, answer.payment_id)
+            if answer.outcome is Outcome.NOT_SENT:
+                self._db.execute("DELETE FROM spent WHERE intent = ?", (intent_id,))
+            if answer.outcome in (Outcome.NOT_SENT, Outcome.DECLINED):
+                self._db.execute("DELETE FROM secret WHERE intent = ?", (intent_id,))
+            elif answer.phone is not None or answer.raw is not None:
+                self._db.execute(
+                    "UPDATE secret SET phone = ?, answer = ? WHERE intent = ?",
+                    (answer.phone, answer.raw, intent_id),
+                )
+
+    def record_not_sent(self, intent: Intent, detail: str) -> None:
+        """An intent that was confirmed and never announced; its code is not spent.
+
+        Raises:
+            JournalWriteError: Not durable.
+        """
+        with self._durable():
+            self._append(intent, RowKind.NOT_SENT, {"code": intent.code.masked, "detail": detail})
+
+    def record_resolution(
+        self, intent_id: str, outcome: Outcome, by: str, why: str, payment_id: str | None
+    ) -> None:
+        """Staff state how an unknown intent ended: a row of its own, never an edit.
+
+        Raises:
+            JournalWriteError: Not durable.
+        """
+        kind = RowKind(f"resolved_{outcome.value}")
+        with self._durable():
+            self._append_to(intent_id, kind, {"by": by, "why": why}, payment_id)
+
+    def probe(self) -> None:
+        """Show that a row could be made durable now.
+
+        Raises:
+            JournalWriteError: It could not.
+        """
+        with self._durable():
+            self._db.execute("UPDATE device SET probed = probed + 1")
+
+    def tidy(self, keep_days: int) -> None:
+        """Erase what was kept too long; fold a WAL that has grown into the database.
+
+        For quiet moments: a checkpoint takes its time, and none may stand between a press and
+        its request.
+        """
+        oldest = (datetime.now(UTC) - timedelta(days=keep_days)).isoformat(timespec="seconds")
+        if self._db.execute("SELECT 1 FROM secret WHERE at < ? LIMIT 1", (oldest,)).fetchone():
+            with self._durable():
+                self._db.execute("DELETE FROM secret WHERE at < ?", (oldest,))
+        wal = files.beside(self.path, "-wal")
+        if wal.exists() and wal.stat().st_size > WAL_KEPT_BYTES:
+            with _translated(self.path):
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        files.keep_reserve(self.path)
+
+    # Questions
+
+    @_asks
+    def rows(self, intent_id: str) -> list[Row]:
+        """All rows of one intent, oldest first."""
+        return rows_where(self._db, "intent = ?", intent_id)
+
+    @_asks
+    def standing(self, intent_id: str) -> Standing | None:
+        """How an intent stands; None where there is no such intent."""
+        rows = self.rows(intent_id)
+        return standing_of(row.kind for row in rows) if rows else None
+
+    @_asks
+    def spent(self, code: PaymeCode) -> Outcome | None:
+        """How the earlier intent with this code stands, None for a code never submitted."""
+        mac = self.mac_of(code)
+        found = self._db.execute("SELECT intent FROM spent WHERE mac = ?", (mac,)).fetchone()
+        if found is None:
+            return None
+        standing = self.standing(found[0])
+        return (standing and standing.outcome) or Outcome.UNKNOWN
+
+    @_asks
+    def knows_payment(self, payment_id: str | None, intent_id: str) -> bool:
+        """Whether another intent has this payment_id."""
+        if payment_id is None:
+            return False
+        query = "SELECT 1 FROM row WHERE payment_id = ? AND intent <> ?"
+        return self._db.execute(query, (payment_id, intent_id)).fetchone() is not None
+
+    @_asks
+    def consumed(self, reference: str) -> bool:
+        """Whether an intent for a host's reference was approved, is unknown or still open."""
+        query = "SELECT DISTINCT intent FROM row WHERE reference = ?"
+        for (intent_id,) in self._db.execute(query, (reference,)).fetchall():
+            standing = self.standing(intent_id)
+            if standing and standing.outcome not in (Outcome.DECLINED, Outcome.NOT_SENT):
+                return True
+        return False
+
+    @_asks
+    def unresolved(self) -> list[str]:
+        """Intents that wait for staff: unknown, or in conflict with what staff stated."""
+        return unresolved_in(self._db)
+
+    @_asks
+    def announced_without_outcome(self) -> list[Row]:
+        """The sending rows whose request had no word yet when the process ended."""
+        query = "SELECT intent FROM row GROUP BY intent HAVING SUM(kind <> 'sending') = 0"
+        found = [self.rows(i)[0] for (i,) in self._db.execute(query).fetchall()]
+        return sorted(found, key=lambda row: row.seq)
+
+    @_asks
+    def last_outcomes(self, count: int) -> list[tuple[Row, Standing]]:
+        """The newest intents, newest first: last row and standing."""
+        query = "SELECT intent FROM row GROUP BY intent ORDER BY MIN(seq) DESC LIMIT ?"
+        found = []
+        for (intent_id,) in self._db.execute(query, (count,)).fetchall():
+            rows = self.rows(intent_id)
+            found.append((rows[-1], standing_of(row.kind for row in rows)))
+        return found
+
+    def age_s(self, row: Row) -> float:
+        """Seconds since a row was written; 0 where the clock was set back since."""
+        if row.boot == self._boot:
+            return max(0.0, _boot_s() - row.boot_s)
+        written = datetime.fromisoformat(row.at)
+        return max(0.0, (datetime.now(UTC) - written).total_seconds())
+
+    def mac_of(self, code: PaymeCode) -> bytes:
+        """What is kept of a spent code forever; the key lives and dies with the rows."""
+        return hmac.digest(self._mac_key, code.digits.encode(), hashlib.sha256)[:16]
+
+    # Inside
+
+    def _append(self, intent: Intent, kind: RowKind, body: dict[str, Any]) -> None:
+        body = {"offer": intent.offer.label, **body}
+        self._insert(intent.id, kind, body, None, intent.offer.amount_sum, intent.offer.reference)
+
+    def _append_to(
+        self, intent_id: str, kind: RowKind, body: dict[str, Any], payment_id: str | None
+    ) -> None:
+        self._insert(intent_id, kind, body, payment_id, None, None)
+
+    def _insert(
+        self,
+        intent_id: str,
+        kind: RowKind,
+        body: dict[str, Any],
+        payment_id: str | None,
+        amount_sum: int | None,
+        reference: str | None,
+    ) -> None:
+        text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+        self._db.execute(
+            "INSERT INTO row (intent, kind, at, boot, boot_s, amount_sum, reference, payment_id,"
+            " body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                intent_id,
+                kind.value,
+                _now(),
+                self._boot,
+                round(_boot_s(), 3),
+                amount_sum,
+                reference,
+                payment_id,
+                text,
+            ),
+        )
+
+    @contextmanager
+    def _durable(self) -> Iterator[None]:
+        with _translated(self.path):
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+
+def rows_where(db: sqlite3.Connection, condition: str, *values: object) -> list[Row]:
+    """Rows in the order of writing. `condition` is a constant of this program, never input."""
+    query = (
+        "SELECT seq, intent, kind, at, boot, boot_s, amount_sum, reference, payment_id, body"
+        f" FROM row WHERE {condition} ORDER BY seq"
+    )
+    return [
+        Row(seq, intent, RowKind(kind), at, boot, boot_s, amount, reference, pid, json.loads(body))
+        for seq, intent, kind, at, boot, boot_s, amount, reference, pid, body in db.execute(
+            query, values
+        )
+    ]
+
+
+def unresolved_in(db: sqlite3.Connection) -> list[str]:
+    """Intents that wait for staff, oldest first."""
+    query = (
+        "SELECT intent FROM row"
+        " WHERE kind IN ('unknown', 'resolved_approved', 'resolved_declined')"
+        " GROUP BY intent ORDER BY MIN(seq)"
+    )
+    found = []
+    for (intent_id,) in db.execute(query).fetchall():
+        if standing_of(row.kind for row in rows_where(db, "intent = ?", intent_id)).is_open:
+            found.append(intent_id)
+    return found
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    is_new = not path.exists()
+    if is_new:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=True)
+    db.execute("PRAGMA busy_timeout = 2000").fetchall()
+    is_empty = path.stat().st_size == 0 and not files.beside(path, "-wal").exists()
+    if is_empty:
+        # Half of SQLite's usual page: a payment touches eight pages, and all are written whole.
+        db.execute("PRAGMA page_size = 2048").fetchall()
+    else:
+        found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if found != "ok":
+            raise JournalDamagedError(f"{path} is damaged: {found}")
+        version = schema.check(db)
+    # The row of each pragma is fetched: an error while it is set is swallowed otherwise.
+    mode = db.execute("PRAGMA journal_mode = WAL").fetchone()
+    # FULL, not NORMAL: with NORMAL a power cut may take back the last commits.
+    db.execute("PRAGMA synchronous = FULL").fetchall()
+    level = db.execute("PRAGMA synchronous").fetchone()
+    if mode != ("wal",) or level != (2,):
+        raise JournalWriteError(f"{path}: WAL with synchronous=FULL cannot be had on this disk")
+    # A checkpoint in the middle of a payment would stand between press and request; see tidy.
+    db.execute("PRAGMA wal_autocheckpoint = 0").fetchall()
+    db.execute("PRAGMA secure_delete = ON").fetchall()
+    if is_empty:
+        schema.create(db, secrets.token_bytes(32), _now())
+        files.sync_folder(path)
+    else:
+        schema.bring_up(db, version)
+    return db
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """SQLite's errors by what the caller may now do."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        code = getattr(error, "sqlite_errorcode", None)
+        primary = code & 0xFF if code is not None else None
+        if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            raise JournalDamagedError(f"{path} is damaged: {error}") from error
+        raise JournalWriteError(f"{path} cannot be written: {error}{_advice(primary)}") from error
+
+
+_ADVICE: dict[int, str] = {
+    sqlite3.SQLITE_FULL: "; free some space on this disk",
+    sqlite3.SQLITE_READONLY: "; mount it writable, or mend its owner and mode",
+    sqlite3.SQLITE_CANTOPEN: "; mend the owner and mode of the file and its folder",
+    sqlite3.SQLITE_IOERR: "; the disk fails: replace the card",
+    sqlite3.SQLITE_BUSY: "; another program holds it",
+}
+
+
+def _advice(primary: int | None) -> str:
+    return _ADVICE.get(primary, "") if primary is not None else ""
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _boot_s() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _boot_id() -> str:
+    try:
+        return _BOOT_ID.read_text().strip()[:8]
+    except OSError:
+        return "unknown"

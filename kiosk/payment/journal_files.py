@@ -1,0 +1,149 @@
+"""The files around a journal: lock, mark of existence, spill and reserve.
+
+For a journal `journal.db` these are `journal.db.lock`, `.made`, `.spill` and `.reserve`.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+from pathlib import Path
+
+from kiosk.errors import JournalBusyError, JournalMissingError, JournalWriteError
+
+RESERVE_BYTES = 1 << 20
+
+
+def beside(path: Path, suffix: str) -> Path:
+    """The file of this journal with this suffix."""
+    return path.with_name(path.name + suffix)
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in the folder of `path` durable.
+
+    A disk that fails here is not always reported by the kernel; the next fsync of data is.
+    """
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+class Lock:
+    """Holds the journal for one writing process; the kernel lets go when the process dies."""
+
+    def __init__(self, path: Path) -> None:
+        """Take the lock.
+
+        Raises:
+            JournalBusyError: Another process has it.
+            JournalWriteError: The folder cannot be written.
+        """
+        file = beside(path, ".lock")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise JournalWriteError(
+                f"{file}: {error.strerror}; the kiosk needs to write in this folder"
+            ) from error
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._fd)
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise JournalWriteError(f"{file}: {error.strerror}") from error
+            raise JournalBusyError(
+                f"{path} is in use by another process (is `kiosk run` running already?)"
+            ) from error
+
+    def close(self) -> None:
+        """Let go. Safe to call twice."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def traces_of_earlier(path: Path) -> list[Path]:
+    """What tells that a journal stood here before."""
+    names = [beside(path, suffix) for suffix in (".made", "-wal", "-shm", ".spill")]
+    asides = sorted(path.parent.glob(path.name + ".aside-*")) if path.parent.is_dir() else []
+    return [name for name in (*names, *asides) if name.exists()]
+
+
+def refuse_silent_beginning(path: Path) -> None:
+    """Where a journal is gone, staff decide; spent codes are never forgotten in silence.
+
+    Raises:
+        JournalMissingError: Something beside it tells of an earlier one.
+    """
+    if traces := traces_of_earlier(path):
+        raise JournalMissingError(
+            f"{path} is missing, but {traces[0].name} tells of an earlier one. Put it back; or, if "
+            "it is lost for good, start a new one with `kiosk journal init` (codes charged before "
+            "are then not recognised)"
+        )
+
+
+def mark_made(path: Path) -> None:
+    """Leave the mark by which a lost journal is noticed."""
+    mark = beside(path, ".made")
+    if not mark.exists():
+        mark.touch(mode=0o600)
+        sync_folder(path)
+
+
+def keep_reserve(path: Path) -> None:
+    """Hold back some space, so that an outcome can be written on a full disk."""
+    reserve = beside(path, ".reserve")
+    with contextlib.suppress(OSError):
+        if reserve.exists() and reserve.stat().st_size >= RESERVE_BYTES:
+            return
+        fd = os.open(reserve, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(fd, 0, RESERVE_BYTES)
+        finally:
+            os.close(fd)
+
+
+def release_reserve(path: Path) -> None:
+    """Give the space held back to the row that needs it now."""
+    with contextlib.suppress(OSError):
+        beside(path, ".reserve").unlink(missing_ok=True)
+
+
+def append_spill(path: Path, line: bytes) -> None:
+    """Write an outcome beside the journal, durably.
+
+    Raises:
+        OSError: Not even that was possible.
+    """
+    spill = beside(path, ".spill")
+    fd = os.open(spill, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        view = memoryview(line)
+        while view:
+            view = view[os.write(fd, view) :]
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    sync_folder(path)
+
+
+def read_spill(path: Path) -> list[bytes]:
+    """The whole lines of the spill; a torn last line was never promised to anybody."""
+    try:
+        content = beside(path, ".spill").read_bytes()
+    except FileNotFoundError:
+        return []
+    return content.split(b"\n")[:-1]
+
+
+def clear_spill(path: Path) -> None:
+    """Everything in it is durable in the journal now."""
+    spill = beside(path, ".spill")
+    if spill.exists():
+        spill.unlink()
+        sync_folder(path)

@@ -1,0 +1,36 @@
+"""What systemd is told: ready, alive, stopping. Nothing where it does not listen.
+
+The protocol is sd_notify(3): a datagram to the socket named by NOTIFY_SOCKET.
+"""
+
+import contextlib
+import os
+import socket
+
+
+class Watchdog:
+    """Kicked by the deciding thread only: a watchdog that another thread feeds guards nothing."""
+
+    def __init__(self) -> None:
+        address = os.environ.pop("NOTIFY_SOCKET", "")  # children must not speak for us
+        self._address = "\0" + address[1:] if address.startswith("@") else address
+        self._socket: socket.socket | None = None
+        if address:
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        limit_us = os.environ.get("WATCHDOG_USEC", "")
+        pid = os.environ.get("WATCHDOG_PID", str(os.getpid()))
+        is_ours = limit_us.isdigit() and pid == str(os.getpid())
+        self.interval_s = int(limit_us) / 1e6 / 3 if is_ours else float("inf")
+        self._kicked_at_s = float("-inf")
+
+    def tell(self, message: str) -> None:
+        """Send lines such as `READY=1`."""
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.sendto(message.encode(), self._address)
+
+    def kick(self, now_s: float) -> None:
+        """The deciding thread is alive; sends no more often than needed."""
+        if now_s - self._kicked_at_s >= self.interval_s:
+            self._kicked_at_s = now_s
+            self.tell("WATCHDOG=1")
