@@ -25,6 +25,12 @@ types: $(VENV)/.dev-ready
 contracts: $(VENV)/.dev-ready
 	$(BIN)/lint-imports --no-cache
 
+# The recorded frames, drawn anew by the renderer.
+frames: $(VENV)/.run-ready
+	$(BIN)/python -m kiosk.sandbox.recorded tests/data/frames
+	$(BIN)/python -m kiosk.sandbox.recorded --hard tests/data/frames-hard
+	$(BIN)/python -m kiosk.sandbox.recorded --demo kiosk/sandbox/frames
+
 bench: $(VENV)/.run-ready
 	$(BIN)/kiosk bench
 

@@ -41,7 +41,9 @@ def _unexpected(error: Exception) -> int:
         _complain(str(error))
         return 3 if isinstance(error, PinsError) else 1
     # Only the kind: the text of a foreign error may hold what nobody should read.
-    _complain(f"internal error ({type(error).__name__}); run it again with KIOSK_DEBUG=1 to see where")
+    _complain(
+        f"internal error ({type(error).__name__}); run it again with KIOSK_DEBUG=1 to see where"
+    )
     return 70
 
 
@@ -126,11 +128,17 @@ def _demo(args: argparse.Namespace) -> int:
 
 def _replay(args: argparse.Namespace) -> int:
     from kiosk.scanner.replay import replay
-    from kiosk.settings import ScanSettings
+    from kiosk.settings import GatewaySettings, OfferSettings, Settings
     from kiosk.settings_file import load_settings
 
-    scan = load_settings(_config(args)).settings.scan if args.config else ScanSettings()
-    return replay(args.paths, scan, as_json=args.json)
+    if args.config:
+        settings = load_settings(_config(args)).settings
+    else:
+        # Only the scanner's sections count here; a laptop needs no configuration for it.
+        settings = Settings(
+            gateway=GatewaySettings(url="http://127.0.0.1"), offer=OfferSettings(amount_sum=1)
+        )
+    return replay(args.paths, settings, as_json=args.json)
 
 
 def _check_config(args: argparse.Namespace) -> int:

@@ -180,7 +180,7 @@ class ConfirmSettings(Section, frozen=True):
     """The `confirm:` section."""
 
     mode: Literal["button", "automatic"] = "button"
-    timeout_s: Annotated[float, Meta(ge=6, le=300)] = 30.0
+    timeout_s: Annotated[float, Meta(ge=2, le=300)] = 30.0
 
 
 class OfferItem(Section, frozen=True):

@@ -34,7 +34,7 @@ KEEP_WARM_BELOW_S = 0.5
 LISTEN_AFTER_DEADLINE_S = 300.0
 MOST_WARM = 2
 POLL_READY_S = 30.0
-POLL_TROUBLE_S = 5.0
+POLL_TROUBLE_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)

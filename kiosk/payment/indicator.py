@@ -81,13 +81,13 @@ PATTERNS: dict[Cue, Pattern] = {
     ),
     Cue.DECLINED: Pattern(
         "two blinks and a pause, three times; three even beeps",
-        lamp=_blinks(2, 0.2, 0.2, 0.6),
+        lamp=_blinks(2, 0.17, 0.17, 0.5),
         repeats=3,
         sound=_beeps(3, 0.2, 0.2),
     ),
     Cue.NOT_SENT: Pattern(
         "four short blinks and a pause, twice; two short beeps",
-        lamp=_blinks(4, 0.1, 0.25, 0.7),
+        lamp=_blinks(4, 0.1, 0.24, 0.6),
         repeats=2,
         sound=_beeps(2, 0.1, 0.1),
     ),

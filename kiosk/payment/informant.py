@@ -73,18 +73,23 @@ class Informant:
             return known
         return replace(known, payment_id_known=is_known)
 
-    def ask(
-        self, request: int, command: messages.Resolve | messages.Offer
-    ) -> events.ResolutionAsked | events.OfferMade:
-        """A command that the session can decide only with the journal.
+    def offered(self, request: int, command: messages.Offer) -> events.OfferMade:
+        """A host's offer, with whether its reference was sold already.
+
+        Raises:
+            JournalError: The journal cannot be asked.
+        """
+        offer = Offer(command.amount_sum, command.label, command.reference)
+        consumed = self._store.usable().consumed(command.reference)
+        return events.OfferMade(offer, consumed, request)
+
+    def resolving(self, request: int, command: messages.Resolve) -> events.ResolutionAsked:
+        """What staff state, with how the intent stands.
 
         Raises:
             JournalError: The journal cannot be asked.
         """
         journal = self._store.usable()
-        if isinstance(command, messages.Offer):
-            offer = Offer(command.amount_sum, command.label, command.reference)
-            return events.OfferMade(offer, journal.consumed(command.reference), request)
         return events.ResolutionAsked(
             intent_id=command.intent,
             outcome=Outcome.APPROVED if command.outcome == "approved" else Outcome.DECLINED,

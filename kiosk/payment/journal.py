@@ -104,8 +104,7 @@ class Journal:
             if not path.exists():
                 if not new:
                     files.refuse_silent_beginning(path)
-                for suffix in ("-wal", "-shm"):
-                    files.beside(path, suffix).unlink(missing_ok=True)
+                files.move_aside(path, datetime.now(UTC))
             with _translated(path):
                 journal = cls(path, _connect(path), lock)
                 journal.probe()

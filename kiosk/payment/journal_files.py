@@ -7,6 +7,7 @@ import contextlib
 import errno
 import fcntl
 import os
+from datetime import datetime
 from pathlib import Path
 
 from kiosk.errors import JournalBusyError, JournalMissingError, JournalWriteError
@@ -85,6 +86,24 @@ def refuse_silent_beginning(path: Path) -> None:
             "it is lost for good, start a new one with `kiosk journal init` (codes charged before "
             "are then not recognised)"
         )
+
+
+def move_aside(path: Path, now: datetime) -> list[Path]:
+    """Put what is left of a journal out of the way, whole; nothing of it is deleted.
+
+    Returns:
+        Where the parts are now.
+    """
+    moved = []
+    for suffix in ("", "-wal", "-shm", ".spill"):
+        part = beside(path, suffix)
+        if part.exists():
+            aside = beside(path, f".aside-{now:%Y%m%dT%H%M%SZ}{suffix}")
+            part.rename(aside)
+            moved.append(aside)
+    if moved:
+        sync_folder(path)
+    return moved
 
 
 def mark_made(path: Path) -> None:

@@ -5,6 +5,7 @@ Session, journal and panel belong to this thread alone; other threads post to th
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol, assert_never
@@ -97,6 +98,7 @@ class Loop:
         self._has_scanner = False
         self._is_announced = False
         self._is_done = False
+        self._due: deque[events.Event] = deque()
         self._shown = messages.State(state="")
         self._retry_at_s = float("-inf")
         self._tidy_at_s = clock() + TIDY_AFTER_S
@@ -228,6 +230,12 @@ class Loop:
             case events.TroubleBegan(Reason.SCANNER_DOWN):
                 self._has_scanner = False
                 self._step(item)
+            case events.TroubleBegan(
+                Reason.GATEWAY_UNREACHABLE | Reason.GATEWAY_NOT_READY as reason
+            ):
+                if all(known is not reason for known, _ in self._state.memory.troubles):
+                    self._out.readiness.ask_now()  # an attempt found it out first
+                self._step(item)
             case events.OutcomeKnown():
                 self._step(self._out.informant.complete(item))
             case _:
@@ -281,15 +289,20 @@ class Loop:
                 self._step(events.Acknowledged(request))
             case messages.Cancel():
                 self._step(events.OfferCancelled(request))
-            case messages.Resolve() | messages.Offer():
-                try:
-                    asked = out.informant.ask(request, command)
-                except JournalError as error:
-                    out.control.reply(request, str(error))
-                else:
-                    self._step(asked)
+            case messages.Resolve():
+                self._step_asking(request, lambda: out.informant.resolving(request, command))
+            case messages.Offer():
+                self._step_asking(request, lambda: out.informant.offered(request, command))
             case _:
                 assert_never(command)
+
+    def _step_asking(self, request: int, ask: Callable[[], events.Event]) -> None:
+        try:
+            event = ask()
+        except JournalError as error:
+            self._out.control.reply(request, str(error))
+        else:
+            self._step(event)
 
     def _press(self, hands: Hands) -> None:
         self._press_at_s = float("inf")
@@ -300,8 +313,15 @@ class Loop:
     # Wishes
 
     def _step(self, event: events.Event) -> None:
-        self._state, wishes = step(self._state, event, self._clock(), self._policy)
-        self._carry_out(wishes)
+        """Take one event to its end, and what follows from it, before anybody is told."""
+        self._due.append(event)
+        if len(self._due) > 1:
+            return  # called while wishes are being carried out; they come first
+        while self._due:
+            now_s = self._clock()
+            self._state, wishes = step(self._state, self._due[0], now_s, self._policy)
+            self._carry_out(wishes)
+            self._due.popleft()
         self._tell()
 
     def _carry_out(self, wishes: tuple[Effect, ...]) -> None:

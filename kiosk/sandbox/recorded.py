@@ -1,6 +1,7 @@
-"""The recorded frames: those under `tests/data/frames/`, and the demo's customers.
+"""The recorded frames: those under `tests/data/`, and the demo's customers.
 
     python -m kiosk.sandbox.recorded DIR          writes the frames for the tests
+    python -m kiosk.sandbox.recorded --hard DIR   writes those that a plain decoder misses
     python -m kiosk.sandbox.recorded --demo DIR   writes the frames of `kiosk demo`
 
 A frame is a PNG; the `.txt` beside it holds the payloads that the scanner must report, sorted,
@@ -50,9 +51,18 @@ class Recorded:
 
 
 def frames() -> list[Recorded]:
-    """The frames for the tests."""
-    held = [_hold(number, name, changes) for number, (name, changes) in enumerate(_HELD)]
+    """The frames for the tests, each readable by a plain decoder."""
+    held = [frame for frame in _held() if not frame.name.startswith("hard-")]
     return [*held, *_wrong_kinds(), *_without_a_code(), *_two_codes()]
+
+
+def hard_frames() -> list[Recorded]:
+    """Frames that a plain decoder misses, though their corners given they can be read."""
+    return [frame for frame in _held() if frame.name.startswith("hard-")]
+
+
+def _held() -> list[Recorded]:
+    return [_hold(number, name, changes) for number, (name, changes) in enumerate(_HELD)]
 
 
 def demo_frames() -> list[Recorded]:
@@ -76,9 +86,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Write the recorded frames."""
     parser = argparse.ArgumentParser(description="Write the recorded frames into a folder.")
     parser.add_argument("folder", type=Path, metavar="DIR")
-    parser.add_argument("--demo", action="store_true", help="the frames of `kiosk demo`")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--demo", action="store_true", help="the frames of `kiosk demo`")
+    which.add_argument("--hard", action="store_true", help="those that a plain decoder misses")
     chosen = parser.parse_args(arguments)
-    write(demo_frames() if chosen.demo else frames(), chosen.folder)
+    if chosen.demo:
+        write(demo_frames(), chosen.folder)
+    else:
+        write(hard_frames() if chosen.hard else frames(), chosen.folder)
     return 0
 
 

@@ -1,0 +1,318 @@
+"""`kiosk journal ...`: what staff do with the record.
+
+Reading needs nobody's leave. Writing goes through the control socket of a running kiosk;
+without one, the command takes the journal's lock.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from kiosk.core.money import format_sum
+from kiosk.errors import (
+    JournalBusyError,
+    JournalDamagedError,
+    JournalMissingError,
+    UsageError,
+)
+from kiosk.messages import Error, Resolve
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from kiosk.payment.journal_report import Entry
+    from kiosk.settings import Settings
+
+_EXPLAINED = {
+    "approved": "the gateway said yes",
+    "resolved_approved": "staff found them paid",
+    "declined": "the gateway said no",
+    "resolved_declined": "staff found them not paid",
+    "unknown": "nobody knows yet: look into the provider's cabinet, then `kiosk journal resolve`",
+    "conflict": "the gateway and staff contradict each other; counted as paid until resolved again",
+    "not_sent": "nothing left the kiosk",
+    "open": "a request is running",
+}
+
+
+def add_journal_commands(commands: Any, common: argparse.ArgumentParser) -> None:
+    """Add `journal` with its own commands."""
+    journal = commands.add_parser(
+        "journal", help="the record of every payment", description="The record of every payment."
+    )
+    parts = journal.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def part(name: str, run: object, summary: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = parts.add_parser(
+            name, parents=[common], help=summary, description=summary, allow_abbrev=False
+        )
+        parser.set_defaults(run=run)
+        return parser
+
+    part("list", _list, "every payment, oldest first")
+    show = part("show", _show, "all rows of one payment")
+    show.add_argument("intent", metavar="ID")
+    export = part("export", _export, "every payment as a table or as JSON lines")
+    export.add_argument("--format", choices=("csv", "json"), default="csv")
+    export.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: print it")
+    totals = part("totals", _totals, "number and sum of a day's payments")
+    totals.add_argument("--day", type=_day, metavar="YYYY-MM-DD", help="default: today")
+    part("unresolved", _unresolved, "payments whose end nobody knows")
+    resolve = part("resolve", _resolve, "state how an unknown payment ended")
+    resolve.add_argument("intent", metavar="ID")
+    resolve.add_argument("--outcome", choices=("approved", "declined"), required=True)
+    resolve.add_argument("--by", required=True, metavar="WHO")
+    resolve.add_argument("--why", required=True, metavar="TEXT")
+    resolve.add_argument("--payment-id", metavar="P", help="the provider's, where it was found")
+    part("init", _init, "begin a new journal although an earlier one is gone or damaged")
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no day like 2026-11-24") from None
+
+
+def _settings(args: argparse.Namespace) -> "Settings":
+    from kiosk.settings_file import load_settings
+
+    return load_settings(list(args.config or [])).settings
+
+
+@contextmanager
+def _reading(settings: "Settings") -> Iterator["sqlite3.Connection"]:
+    import sqlite3
+
+    from kiosk.payment.journal import Journal
+
+    path = Path(settings.journal.path)
+    with closing(Journal.open_to_read(path)) as db:
+        try:
+            yield db
+        except sqlite3.DatabaseError as error:
+            raise JournalDamagedError(f"{path} cannot be read: {error}") from error
+
+
+def _entries(settings: "Settings") -> list["Entry"]:
+    from kiosk.payment.journal_report import entries
+
+    with _reading(settings) as db:
+        return list(entries(db))
+
+
+def _list(args: argparse.Namespace) -> int:
+    settings = _settings(args)
+    return _print_entries(_entries(settings), settings, as_json=args.json)
+
+
+def _unresolved(args: argparse.Namespace) -> int:
+    settings = _settings(args)
+    waiting = [e for e in _entries(settings) if e.counted_as in ("unknown", "conflict")]
+    if not waiting and not args.json:
+        print("No payment waits for staff.")
+        return 0
+    _print_entries(waiting, settings, as_json=args.json)
+    if waiting and not args.json:
+        print(
+            "\nLook for each in the provider's cabinet (time, sum, masked code), then state it:\n"
+            f"  kiosk journal resolve {waiting[0].intent} --outcome approved --by YOU --why TEXT"
+            " --payment-id ID"
+        )
+    return 0
+
+
+def _print_entries(found: list["Entry"], settings: "Settings", *, as_json: bool) -> int:
+    if as_json:
+        from kiosk.payment.journal_report import as_json_lines
+
+        sys.stdout.write(as_json_lines(found))
+        return 0
+    zone = ZoneInfo(settings.locale.timezone)
+    if not found:
+        print("The journal has no payments yet.")
+    for entry in found:
+        at = datetime.fromisoformat(entry.at).astimezone(zone)
+        told = entry.outcome or "running"
+        if entry.resolved_by is not None:
+            told += f" (resolved by {entry.resolved_by})"
+        flags = f"  ! {' '.join(entry.flags)}" if entry.flags else ""
+        print(
+            f"{at:%Y-%m-%d %H:%M:%S}  {entry.intent}  {format_sum(entry.amount_sum):>15}  "
+            f"{entry.offer}  {told}  {entry.payment_id or '-'}{flags}"
+        )
+    return 0
+
+
+def _show(args: argparse.Namespace) -> int:
+    from kiosk.payment.journal import rows_where
+
+    with _reading(_settings(args)) as db:
+        rows = rows_where(db, "intent = ?", args.intent)
+    if not rows:
+        sys.stderr.write(f"kiosk: there is no payment {args.intent}; see `kiosk journal list`\n")
+        return 1
+    for row in rows:
+        line: dict[str, object] = {
+            "seq": row.seq,
+            "intent": row.intent,
+            "kind": row.kind.value,
+            "at": row.at,
+            "boot": row.boot,
+            "boot_s": row.boot_s,
+            "amount_sum": row.amount_sum,
+            "reference": row.reference,
+            "payment_id": row.payment_id,
+            **row.body,
+        }
+        if args.json:
+            print(json.dumps(line, ensure_ascii=False))
+        else:
+            print(f"{row.at}  {row.kind.value}")
+            for name, value in line.items():
+                if name not in ("at", "kind", "intent") and value not in (None, "", {}, []):
+                    print(f"    {name}: {value}")
+    return 0
+
+
+def _export(args: argparse.Namespace) -> int:
+    from kiosk.payment.journal_report import as_csv, as_json_lines
+
+    found = _entries(_settings(args))
+    text = as_csv(found) if args.format == "csv" else as_json_lines(found)
+    if args.output is None:
+        sys.stdout.write(text)
+        return 0
+    try:
+        # A spreadsheet takes UTF-8 for UTF-8 only with this mark.
+        encoding = "utf-8-sig" if args.format == "csv" else "utf-8"
+        args.output.write_text(text, encoding=encoding, newline="")
+    except OSError as error:
+        raise UsageError(f"{args.output}: {error.strerror}") from error
+    return 0
+
+
+def _totals(args: argparse.Namespace) -> int:
+    from kiosk.payment.journal_report import totals
+
+    settings = _settings(args)
+    zone = ZoneInfo(settings.locale.timezone)
+    day = args.day or datetime.now(zone).date()
+    sums = totals(_entries(settings), day, zone)
+    if args.json:
+        print(json.dumps({"day": day.isoformat(), "timezone": settings.locale.timezone, **sums}))
+        return 0
+    print(f"{day:%Y-%m-%d}, {settings.locale.timezone}")
+    for name, line in sums.items():
+        if line["count"] or name in ("approved", "declined", "unknown"):
+            print(
+                f"  {name:<18}{line['count']:>5}  {format_sum(line['amount_sum']):>18}"
+                f"   {_EXPLAINED[name]}"
+            )
+    return 0
+
+
+def _resolve(args: argparse.Namespace) -> int:
+    settings = _settings(args)
+    command = Resolve(
+        intent=args.intent,
+        outcome=args.outcome,
+        by=args.by,
+        why=args.why,
+        payment_id=args.payment_id,
+    )
+    error = (
+        _ask_running(settings, command)
+        if _is_running(settings)
+        else _resolve_here(settings, command)
+    )
+    if error is not None:
+        sys.stderr.write(f"kiosk: {error}\n")
+        return 1
+    if args.json:
+        print(json.dumps({"resolved": args.intent, "outcome": args.outcome}))
+    else:
+        print(f"{args.intent} is recorded as {args.outcome}, by {args.by}.")
+    return 0
+
+
+def _is_running(settings: "Settings") -> bool:
+    return Path(settings.control.socket).is_socket()
+
+
+def _ask_running(settings: "Settings", command: Resolve) -> str | None:
+    from kiosk.payment.control import ask
+
+    try:
+        answer = ask(Path(settings.control.socket), command)
+    except ConnectionRefusedError:
+        return _resolve_here(settings, command)  # a dead socket: nobody runs
+    except OSError as error:
+        return f"{settings.control.socket}: {error.strerror or error}"
+    return answer.message if isinstance(answer, Error) else None
+
+
+def _resolve_here(settings: "Settings", command: Resolve) -> str | None:
+    from kiosk.core import effects
+    from kiosk.core.memory import Memory
+    from kiosk.core.staff import resolve
+    from kiosk.payment.informant import Informant
+    from kiosk.payment.recovery import empty_spill
+    from kiosk.payment.store import Store
+
+    path = Path(settings.journal.path)
+    if not path.exists():
+        return f"there is no journal at {path} yet"
+    try:
+        store = Store(path)
+    except JournalBusyError as error:
+        raise JournalBusyError(f"{error}, and its control socket does not answer") from error
+    try:
+        journal = store.usable()
+        empty_spill(journal)
+        asked = Informant(store, settings.scan.code_pattern).resolving(0, command)
+        (wish,) = resolve(Memory(), asked)
+        if isinstance(wish, effects.RecordResolution):
+            journal.record_resolution(
+                wish.intent_id, wish.outcome, wish.by, wish.why, wish.payment_id
+            )
+            return None
+        assert isinstance(wish, effects.Reply)
+        return wish.error
+    finally:
+        store.close()
+
+
+def _init(args: argparse.Namespace) -> int:
+    from kiosk.payment import journal_files as files
+    from kiosk.payment.journal import Journal
+
+    path = Path(_settings(args).journal.path)
+    moved: list[Path] = []
+    try:
+        Journal.open(path).close()
+    except JournalDamagedError:
+        lock = files.Lock(path)
+        try:
+            moved = files.move_aside(path, datetime.now(UTC))
+        finally:
+            lock.close()
+        Journal.open(path, new=True).close()
+    except JournalMissingError:
+        Journal.open(path, new=True).close()
+    else:
+        if not args.json:
+            print(f"{path} is sound; nothing to do.")
+        return 0
+    sys.stderr.write(
+        f"kiosk: {path} is new. Codes that were charged before are not recognised by it.\n"
+    )
+    for part in moved:
+        sys.stderr.write(f"kiosk: the damaged journal is kept: {part}\n")
+    return 0
