@@ -143,6 +143,16 @@ def to_luma(pixels: NDArray[Any], source: object) -> Luma:
     return plane
 
 
+def shrink(luma: Luma, max_pixels: int) -> Luma:
+    """Halve a plane until it has no more than so many pixels; a smaller one stays a view."""
+    while luma.size > max_pixels:
+        height, width = luma.shape
+        size = (max(1, width // 2), max(1, height // 2))
+        halved: Any = cv2.resize(luma, size, interpolation=cv2.INTER_AREA)
+        luma = halved
+    return luma
+
+
 def _load_plane(path: Path) -> Luma:
     try:
         # Mapped first: a header that claims more than the file holds is refused unread.

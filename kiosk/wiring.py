@@ -220,7 +220,7 @@ def build_scanner(settings: Settings, link_fd: int | None) -> int:
     else:
         link = ServingLink(Path(settings.scanner.socket))
     camera = settings.camera
-    capture = Capture(lambda: _camera(camera), fps=camera.fps, stall_s=camera.stall_s)
+    capture = Capture(lambda: open_camera(camera), fps=camera.fps, stall_s=camera.stall_s)
     capture.start()
 
     # After the start of the capture thread, which loads its driver meanwhile.
@@ -251,7 +251,7 @@ def _use_one_core() -> None:
     os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "1")
 
 
-def _camera(settings: CameraSettings) -> "Camera":
+def open_camera(settings: CameraSettings) -> "Camera":
     """Make the camera of `camera.backend`."""
     from pathlib import Path
 

@@ -20,7 +20,7 @@ class CsiCamera:
             advice="Set camera.backend to v4l2 and connect a USB camera.",
         )
 
-    def read(self, timeout_s: float) -> Frame | None:
+    def read(self, timeout_s: float) -> Frame | None:  # noqa: ARG002 - the port has it
         """Refuse.
 
         Raises:

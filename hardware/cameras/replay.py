@@ -1,19 +1,29 @@
 """A camera whose frames were recorded: a picture, a folder or a video, at a true pace."""
 
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from hardware.camera import CameraLostError, CameraMissingError
 from hardware.frame import Frame, Luma
-from hardware.recordings import UnreadableError, is_video, list_recordings, load_luma, video_lumas
+from hardware.recordings import (
+    UnreadableError,
+    is_video,
+    list_recordings,
+    load_luma,
+    shrink,
+    video_lumas,
+)
 
 log = logging.getLogger(__name__)
 
 CACHE_BYTES = 12 << 20
 """About forty frames of 640x480 stay decoded; of a larger folder, the first ones."""
+
+MAX_PIXELS = 1920 * 1080
+"""A photograph has more pixels than a kiosk's camera: it is shown halved, until it fits, so
+that one file cannot hold the scanner up for seconds."""
 
 _Stamp = tuple[int, int, int]  # inode, mtime_ns, size
 
@@ -90,8 +100,10 @@ class ReplayCamera:
             self._sleep(wait_s)
         luma = next(self._lumas, None)
         now_s = self._clock()
-        # A reader that came late does not get the missed frames in a burst.
-        self._due_at_s = max(self._due_at_s + self._interval_s, now_s)
+        self._due_at_s += self._interval_s
+        if self._due_at_s <= now_s:
+            # A reader that came late does not get the missed frames in a burst.
+            self._due_at_s = now_s + self._interval_s
         if luma is None:
             return None
         self._sequence += 1
@@ -139,7 +151,7 @@ class ReplayCamera:
         if known is not None and known[0] == stamp:
             return known[1]
         try:
-            luma = load_luma(file)
+            luma = shrink(load_luma(file), MAX_PIXELS)
         except UnreadableError as error:
             log.warning("unreadable frame skipped", extra={"file": str(file), "why": str(error)})
             self._cache[file] = (stamp, None)
@@ -155,12 +167,13 @@ class ReplayCamera:
         if self._cache.get(file) == (stamp, None):
             return
         try:
-            yield from video_lumas(file)
+            for luma in video_lumas(file):
+                yield shrink(luma, MAX_PIXELS)
         except UnreadableError as error:
             log.warning("unreadable video skipped", extra={"file": str(file), "why": str(error)})
             self._cache[file] = (stamp, None)
 
 
 def _stamp(file: Path) -> _Stamp:
-    status = os.stat(file)
+    status = file.stat()
     return status.st_ino, status.st_mtime_ns, status.st_size

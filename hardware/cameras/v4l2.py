@@ -103,7 +103,7 @@ class V4l2Camera:
         self._set_controls(video)
         log.info("camera opened", extra={"camera": self.name, "format": chosen})
 
-    def read(self, timeout_s: float) -> Frame | None:
+    def read(self, timeout_s: float) -> Frame | None:  # noqa: ARG002 - the port has it
         """Wait for a frame; OpenCV decides how long (OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT).
 
         Raises:
@@ -119,7 +119,7 @@ class V4l2Camera:
             raise CameraLostError(f"{self.name} failed: {error}.") from error
         now_s = self._clock()
         if not read or pixels is None:
-            if not os.path.exists(self._device):
+            if not Path(self._device).exists():
                 raise CameraLostError(
                     f"{self._device} was unplugged.", advice="Check the cable of the camera."
                 )

@@ -1,0 +1,1 @@
+"""The scanner process: frames in, payloads out. No pins, no network, no journal."""
