@@ -9,7 +9,7 @@ from kiosk.core.events import Event
 from kiosk.core.intent import Intent, Outcome
 from kiosk.core.memory import Memory, Policy
 from kiosk.core.offer import Offer
-from kiosk.core.states import WARN_BEFORE_END_S, AwaitingConfirm, Ready, Step
+from kiosk.core.states import AwaitingConfirm, Ready, Step
 from kiosk.core.transitions import conclude, connect, idle_cue, invite, refuse, take_offer
 
 PRESS_GUARD_S = 0.7
@@ -21,18 +21,16 @@ FLIP_BACK_S = 1.0
 _HARMLESS_WHILE_CONFIRMING = (Reason.SCANNER_DOWN, Reason.CAMERA_DOWN)
 
 
-def ready(state: Ready, event: Event, is_press: bool, now_s: float, policy: Policy) -> Step:
+def ready(state: Ready, event: Event, is_clean: bool, now_s: float, policy: Policy) -> Step:
     memory = state.memory
     match event:
         case events.SymbolsSeen():
             return _look(state, event, now_s, policy)
-        case events.ButtonPressed(at_s) if is_press:
+        case events.ButtonPressed(at_s) if is_clean:
             return replace(state, memory=replace(memory, walking_since_s=at_s)), ()
-        case events.ButtonReleased(at_s):
-            since_s, memory = (
-                memory.walking_since_s,
-                replace(memory, walking_since_s=None),
-            )
+        case events.ButtonReleased(at_s) if is_clean:
+            since_s = memory.walking_since_s
+            memory = replace(memory, walking_since_s=None)
             if since_s is not None and at_s - since_s < SHORT_PRESS_S and len(policy.offers) > 1:
                 item = (memory.item + 1) % len(policy.offers)
                 memory = replace(memory, item=item, walked_at_s=now_s)
@@ -103,13 +101,20 @@ def _offer_to_confirm(
 
 
 def awaiting_confirm(
-    state: AwaitingConfirm, event: Event, is_press: bool, now_s: float, policy: Policy
+    state: AwaitingConfirm, event: Event, is_clean: bool, now_s: float, policy: Policy
 ) -> Step:
     memory, intent = state.memory, state.intent
     abandon = effects.Abandon(intent.id)
     match event:
+        case _ if any(
+            reason not in _HARMLESS_WHILE_CONFIRMING for reason, _ in memory.reasons(now_s, policy)
+        ):
+            # Better said now than after the press: nothing was charged.
+            memory = memory.dealt_with((intent.code.mark,), now_s)
+            concluded, shown = conclude(memory, Outcome.NOT_SENT, None, now_s)
+            return concluded, (abandon, *shown)
         case events.ButtonPressed(at_s) if (
-            is_press and state.since_s + PRESS_GUARD_S <= at_s < state.ends_s
+            is_clean and state.since_s + PRESS_GUARD_S <= at_s < state.ends_s
         ):
             return connect(memory, intent, now_s, policy)
         case events.SymbolsSeen():
@@ -118,13 +123,8 @@ def awaiting_confirm(
             memory = memory.dealt_with((intent.code.mark,), now_s)
             ready, shown = invite(memory, policy)
             return ready, (abandon, *shown)
-        case events.Tick() if not state.warned and now_s >= state.ends_s - WARN_BEFORE_END_S:
+        case events.Tick() if not state.warned and now_s >= state.ends_s - policy.warn_before_end_s:
             return replace(state, warned=True), (effects.Show(Cue.PRESS_SOON),)
-        case events.TroubleBegan(reason) if reason not in _HARMLESS_WHILE_CONFIRMING:
-            # Better said now than after the press: nothing was charged.
-            memory = memory.dealt_with((intent.code.mark,), now_s)
-            concluded, shown = conclude(memory, Outcome.NOT_SENT, None, now_s)
-            return concluded, (abandon, *shown)
         case events.OfferMade() | events.OfferCancelled():
             memory, error = take_offer(memory, event, policy)
             reply = effects.Reply(event.request, error)
@@ -133,10 +133,6 @@ def awaiting_confirm(
             # The price on the screen is another one now: the customer shows the code again.
             ready, shown = invite(memory, policy)
             return ready, (reply, abandon, *shown)
-        case events.NotSent(detail=detail):
-            memory = memory.dealt_with((intent.code.mark,), now_s)
-            memory = memory.began(Reason.GATEWAY_UNREACHABLE, detail)
-            return conclude(memory, Outcome.NOT_SENT, None, now_s)
         case events.Acknowledged():
             return state, (effects.Reply(event.request),)
         case _:
@@ -153,12 +149,11 @@ def _look_while_confirming(
         seen, mark = event.codes[0], marks[0]
         if mark == state.intent.code.mark:
             return state, ()
-        if memory.is_in_view(mark, event.seen_at_s, policy):
-            return state, ()
+        in_view = memory.is_in_view(mark, event.seen_at_s, policy)
         flips = state.displaced is not None and (
             mark == state.displaced[0] and event.seen_at_s - state.displaced[1] < FLIP_BACK_S
         )
-        if seen.spent is None and not flips:
+        if seen.spent is None and not flips and not in_view:
             displaced = (state.intent.code.mark, event.seen_at_s)
             awaiting, shown = _offer_to_confirm(
                 memory, state.intent.offer, event, displaced, now_s, policy
@@ -168,5 +163,8 @@ def _look_while_confirming(
         return state, ()
     # Whoever presses now could pay with somebody else's code.
     memory = memory.dealt_with((state.intent.code.mark, *marks), event.seen_at_s)
-    refused, shown = refuse(memory, now_s)
-    return refused, (abandon, *shown)
+    if len(marks) == 1 and event.codes[0].spent is Outcome.UNKNOWN and not in_view:
+        ended, shown = conclude(memory, Outcome.UNKNOWN, None, now_s)
+    else:
+        ended, shown = refuse(memory, now_s)
+    return ended, (abandon, *shown)

@@ -29,6 +29,11 @@ class Policy:
     unknown_pause_s: float = 600.0
     max_unresolved: int = 10
 
+    @property
+    def warn_before_end_s(self) -> float:
+        """The customer is warned 5 s before the end; half-way where there is less time."""
+        return min(5.0, self.confirm_timeout_s / 2)
+
 
 @dataclass(frozen=True, slots=True)
 class Memory:
@@ -113,13 +118,15 @@ class Memory:
 
     def dealt_with(self, marks: tuple[bytes, ...], at_s: float) -> "Memory":
         """These marks start nothing until they were out of sight."""
-        others = tuple(pair for pair in self.in_view if pair[0] not in marks)
-        fresh = tuple((mark, at_s) for mark in marks)
-        return replace(self, in_view=(*others, *fresh)[-_MOST_IN_VIEW:])
+        last_seen = dict(self.in_view)
+        for mark in marks:
+            # A frame may have been captured before the moment at which its code was dealt with.
+            last_seen[mark] = max(at_s, last_seen.pop(mark, at_s))
+        return replace(self, in_view=tuple(last_seen.items())[-_MOST_IN_VIEW:])
 
     def still_sees(self, event: events.SymbolsSeen, policy: Policy) -> "Memory":
         """Those dealt with that this frame shows again stay in view."""
-        shown = {seen.code.mark for seen in event.codes} | set(event.refused)
+        shown = (*(seen.code.mark for seen in event.codes), *event.refused)
         again = tuple(m for m in shown if self.is_in_view(m, event.seen_at_s, policy))
         return self.dealt_with(again, event.seen_at_s) if again else self
 

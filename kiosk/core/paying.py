@@ -12,12 +12,13 @@ from kiosk.core.transitions import busy, conclude, invite, refuse, take_offer
 
 SEND_WITHIN_S = 5.0
 """From the connection to the first byte; a card that takes longer to sync sells nothing."""
-STOPPING_CUE_S = 3.0
 
 
 def connecting(state: Connecting, event: Event, now_s: float, policy: Policy) -> Step:
     memory, intent = state.memory, state.intent
     match event:
+        case events.Connected(intent_id) if intent_id == intent.id and memory.unsaved:
+            return nothing_sent(state, "an earlier outcome could not be written", now_s)
         case events.Connected(intent_id) if intent_id == intent.id and now_s < state.give_up_at_s:
             memory = replace(memory, running=memory.running | {intent.id})
             return (
@@ -40,10 +41,11 @@ def connecting(state: Connecting, event: Event, now_s: float, policy: Policy) ->
 def nothing_sent(state: Connecting, detail: str, now_s: float) -> Step:
     memory = state.memory.dealt_with((state.intent.code.mark,), now_s)
     concluded, shown = conclude(memory, Outcome.NOT_SENT, state.intent.id, now_s)
+    # Told first: that nothing was sent is true, whether its row can be written or not.
     return concluded, (
         effects.Abandon(state.intent.id),
-        effects.RecordNotSent(state.intent, detail),
         *shown,
+        effects.RecordNotSent(state.intent, detail),
     )
 
 
@@ -65,7 +67,7 @@ def submitting(state: Submitting, event: Event, now_s: float, policy: Policy) ->
             not state.ticked and now_s >= state.since_s + STILL_SUBMITTING_AFTER_S
         ):
             return replace(state, ticked=True), (effects.Show(Cue.STILL_SUBMITTING),)
-        case events.RowFailed(intent_id, row) if intent_id == intent.id and row != "outcome":
+        case events.RowFailed(intent_id, "sending" | "spent" as row) if intent_id == intent.id:
             memory = replace(state.memory, running=state.memory.running - {intent.id})
             memory = memory.dealt_with((intent.code.mark,), now_s)
             abandon = effects.Abandon(intent.id)
@@ -96,8 +98,6 @@ def _outcome(state: Submitting, answer: Answer, now_s: float, policy: Policy) ->
 
 def concluded(state: Concluded, event: Event, now_s: float, policy: Policy) -> Step:
     memory = state.memory
-    ends_s = min(state.ends_s, now_s + STOPPING_CUE_S) if memory.stopping else state.ends_s
-    state = replace(state, ends_s=ends_s)
     match event:
         case events.Tick() if now_s >= state.ends_s:
             return invite(memory, policy)

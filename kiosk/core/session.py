@@ -31,6 +31,8 @@ from kiosk.core.states import (
 )
 from kiosk.core.transitions import CONCLUDED_S, invite, take_offer
 
+STOPPING_CUE_S = 3.0
+"""How long a kiosk that is to stop still tells an outcome."""
 Word = events.Connected | events.NotSent | events.OutcomeKnown | events.AnswerLost
 
 
@@ -50,7 +52,7 @@ def begin(memory: Memory, doubtful: str | None, now_s: float, policy: Policy) ->
 
 def step(state: State, event: Event, now_s: float, policy: Policy) -> Step:
     """What follows from one event. Total: every state takes every event."""
-    is_press = _is_press(state.memory, event, now_s)
+    is_clean = _is_clean(state.memory, event, now_s)
     memory = _noted(state.memory, event, policy)
     wishes: tuple[Effect, ...] = ()
     if isinstance(event, Word) and event.intent_id != _current(state):
@@ -60,9 +62,9 @@ def step(state: State, event: Event, now_s: float, policy: Policy) -> Step:
     state = replace(state, memory=memory)
     match state:
         case Ready():
-            state, more = ready(state, event, is_press, now_s, policy)
+            state, more = ready(state, event, is_clean, now_s, policy)
         case AwaitingConfirm():
-            state, more = awaiting_confirm(state, event, is_press, now_s, policy)
+            state, more = awaiting_confirm(state, event, is_clean, now_s, policy)
         case Connecting():
             state, more = connecting(state, event, now_s, policy)
         case Submitting():
@@ -82,9 +84,9 @@ def _current(state: State) -> str | None:
     return None
 
 
-def _is_press(memory: Memory, event: Event, now_s: float) -> bool:
-    """A real press: not a bounce, and not one that waited too long for the deciding thread."""
-    if not isinstance(event, events.ButtonPressed):
+def _is_clean(memory: Memory, event: Event, now_s: float) -> bool:
+    """An edge of the button that is no bounce and did not wait long for the deciding thread."""
+    if not isinstance(event, events.ButtonPressed | events.ButtonReleased):
         return False
     bounced = event.at_s - memory.last_edge_at_s < DEBOUNCE_S
     return not bounced and now_s - event.at_s <= PRESS_STALE_S
@@ -160,6 +162,8 @@ def _settle(state: State, wishes: tuple[Effect, ...], now_s: float, policy: Poli
         state, shown = invite(memory, policy)
         wishes = (*wishes, *shown)
     if memory.stopping:
+        if isinstance(state, Concluded):
+            state = replace(state, ends_s=min(state.ends_s, now_s + STOPPING_CUE_S))
         if isinstance(state, AwaitingConfirm):
             wishes = (*wishes, effects.Abandon(state.intent.id))
         if isinstance(state, Ready | AwaitingConfirm | OutOfService):

@@ -7,7 +7,6 @@ from kiosk.core.effects import Effect
 from kiosk.core.intent import Intent, Outcome
 from kiosk.core.memory import Memory, Policy
 
-WARN_BEFORE_END_S = 5.0
 STILL_SUBMITTING_AFTER_S = 10.0
 
 
@@ -111,7 +110,7 @@ def next_deadline_s(state: State, now_s: float, policy: Policy) -> float | None:
                 times.append(memory.walked_at_s + policy.confirm_timeout_s)
             return min((t for t in times if t is not None), default=None)
         case AwaitingConfirm():
-            return state.ends_s if state.warned else state.ends_s - WARN_BEFORE_END_S
+            return state.ends_s if state.warned else state.ends_s - policy.warn_before_end_s
         case Connecting():
             return state.give_up_at_s
         case Submitting():
@@ -120,7 +119,8 @@ def next_deadline_s(state: State, now_s: float, policy: Policy) -> float | None:
         case Concluded():
             return state.ends_s
         case OutOfService():
-            paused = memory.is_paused(policy) and now_s < memory.paused_until_s
-            return memory.paused_until_s if paused else None
+            # A reason that outlasts the pause ends by an event of its own.
+            outlasting = memory.reasons(memory.paused_until_s, policy)
+            return None if outlasting else max(now_s, memory.paused_until_s)
         case _:
             assert_never(state)

@@ -12,11 +12,11 @@ from kiosk.core.memory import Memory, Policy
 from kiosk.core.money import is_payable
 from kiosk.core.states import Concluded, Connecting, Ready, Step
 
-NOTICE_S = 1.0
+NOTICE_S = 0.6
 CONCLUDED_S = {
     Outcome.APPROVED: 3.0,
-    Outcome.DECLINED: 4.5,
-    Outcome.NOT_SENT: 4.5,
+    Outcome.DECLINED: 3.0,
+    Outcome.NOT_SENT: 3.2,
     Outcome.UNKNOWN: 60.0,
 }
 CUE_OF = {
