@@ -6,6 +6,7 @@ money may have moved.
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 from kiosk.core.code import mask_phone
@@ -16,6 +17,12 @@ _PAYMENT_ID_USUAL = re.compile(r"[0-9a-fA-F]{24}")
 # Refusals that are certain to precede the charge; 104 is also a billing error in one sample.
 _CERTAIN_REFUSALS = frozenset({7, 333, 444})
 _INVALID_ARGUMENT = 104
+# Above the largest amount (in tiyin) and below every phone number with its country.
+_MAX_AMOUNT = 100_000_000_000
+_MAX_ERROR_CODE = 99_999_999
+_SHORTEST_SECRET = 7
+# Nine digits or more, also in groups: +998 (71) 256-50-09. A UUID has letters between them.
+_LIKE_A_SECRET = re.compile(r"\d(?:[ ().-]{0,3}\d){8,}")
 
 
 def read_answer(
@@ -26,7 +33,8 @@ def read_answer(
     Args:
         status: HTTP status.
         body: The whole body, identity encoding, at most `MAX_BODY_BYTES`.
-        amount, code: As sent.
+        amount: As sent.
+        code: As sent.
         trust_refusals: `gateway.trust_refusals`.
     """
     try:
@@ -38,84 +46,88 @@ def read_answer(
     data, error = envelope.get("data", ...), envelope.get("error", ...)
     success = envelope.get("is_success")
     if status == 200 and success is True and error is None and isinstance(data, dict):
+        hide = _Hide(code, data.get("client_phone_number"))
         if data.get("status") == "successfully":
-            return _approved(data, body, amount=amount, code=code)
+            return _approved(data, body, hide, amount=amount, code=code)
         if data.get("status") == "failed":
-            return _refused(
-                _declined(None, _text(data.get("message"), code) or "failed", body, data, code),
-                trust_refusals=trust_refusals,
-            )
+            detail = hide.text(data.get("message")) or "failed"
+            answer = Answer(Outcome.DECLINED, detail, facts=_facts(data, hide), raw=body)
+            return answer if trust_refusals else _doubted(answer)
     if status in (200, 400) and success is False and data is None and isinstance(error, dict):
         number = error.get("code")
         if type(number) is int:
-            message = _text(error.get("message"), code)
-            return _refused(
-                _declined(number, message, body, {}, code), trust_refusals=trust_refusals
-            )
-    return _unknown(f"HTTP {status}, and the answer neither approves nor declines", body)
+            answer = _refused(number, _Hide(code, None).text(error.get("message")), body)
+            certain = trust_refusals or _precedes_the_charge(number, error)
+            return answer if certain else _doubted(answer)
+    answer = _unknown(f"HTTP {status}, and the answer neither approves nor declines", body)
+    payment_id = data.get("payment_id") if isinstance(data, dict) else None
+    if isinstance(payment_id, str) and _is_printable_id(payment_id) and code not in payment_id:
+        # Not believed, but if it was charged after all, this is the number that staff will need.
+        return replace(answer, payment_id=payment_id)
+    return answer
 
 
-def _approved(data: dict[str, Any], body: bytes, *, amount: int, code: str) -> Answer:
-    payment_id = data.get("payment_id")
+def _approved(
+    data: dict[str, Any], body: bytes, hide: "_Hide", *, amount: int, code: str
+) -> Answer:
+    payment_id, given = data.get("payment_id"), data.get("amount")
     if not isinstance(payment_id, str) or not _is_printable_id(payment_id):
         return _unknown("it says success, but carries no usable payment_id", body)
     flags = []
-    if type(data.get("amount")) is not int or data["amount"] != amount:
+    if given != amount:
         flags.append("amount_differs")
     if not _PAYMENT_ID_USUAL.fullmatch(payment_id):
         flags.append("payment_id_unusual")
     if data.get("qr_code") != code:
         flags.append("echo_differs")
-    phone = data.get("client_phone_number")
-    transaction_id = data.get("transaction_id")
-    return Answer(
+    phone = _printable(data.get("client_phone_number"))
+    answer = Answer(
         Outcome.APPROVED,
-        _text(data.get("message"), code),
+        hide.text(data.get("message")),
         payment_id=payment_id,
-        transaction_id=transaction_id[:64] if isinstance(transaction_id, str) else None,
-        facts=_facts(data, code),
+        transaction_id=hide.known(data.get("transaction_id"))[:64] or None,
+        facts=_facts(data, hide),
         flags=tuple(flags),
-        phone=phone[:32] if isinstance(phone, str) else None,
+        phone=phone[:32] or None,
         raw=body,
     )
+    if type(given) is not int:
+        return answer.doubted("amount_unreadable", "it says success, but carries no usable amount")
+    return answer
 
 
 def _is_printable_id(text: str) -> bool:
     return 1 <= len(text) <= 64 and text.isprintable() and bool(text.strip())
 
 
-def _declined(
-    number: int | None, message: str, body: bytes, data: dict[str, Any], code: str
-) -> Answer:
-    facts = _facts(data, code)
-    if number is not None:
-        facts["error_code"] = number
-    detail = f"error {number}: {message}" if number is not None else message
-    return Answer(Outcome.DECLINED, detail, facts=facts, raw=body)
+def _refused(number: int, message: str, body: bytes) -> Answer:
+    # A longer one could be the code itself or a phone number, and is no error of any document.
+    shown = number if abs(number) <= _MAX_ERROR_CODE else "…"
+    facts: dict[str, str | int | None] = {"error_code": shown}
+    return Answer(Outcome.DECLINED, f"error {shown}: {message}", facts=facts, raw=body)
 
 
-def _refused(answer: Answer, *, trust_refusals: bool) -> Answer:
-    """A refusal, believed as far as the merchant configured."""
-    number = answer.facts.get("error_code")
-    billing = "billing" in answer.detail.lower()
-    certain = number in _CERTAIN_REFUSALS or (number == _INVALID_ARGUMENT and not billing)
-    if trust_refusals or certain:
-        return answer
+def _precedes_the_charge(number: int, error: dict[str, Any]) -> bool:
+    billing = "billing" in json.dumps(error).lower()
+    return number in _CERTAIN_REFUSALS or (number == _INVALID_ARGUMENT and not billing)
+
+
+def _doubted(answer: Answer) -> Answer:
     return answer.doubted(
         "refusal_not_trusted", f"not certain to precede the charge: {answer.detail}"
     )
 
 
-def _facts(data: dict[str, Any], code: str) -> dict[str, str | int | None]:
+def _facts(data: dict[str, Any], hide: "_Hide") -> dict[str, str | int | None]:
     """What accountants search by; strings as received, leading zeros matter."""
     facts: dict[str, str | int | None] = {}
     for name in ("inn", "kkm_id", "device_id", "status"):
         if isinstance(data.get(name), str):
-            facts[name] = data[name].replace(code, "…")[:64]
-    if type(data.get("amount")) is int:
-        facts["amount"] = data["amount"]
+            facts[name] = hide.known(data[name])[:64]
+    if type(given := data.get("amount")) is int:
+        facts["amount"] = given if abs(given) <= _MAX_AMOUNT else "…"
     if isinstance(phone := data.get("client_phone_number"), str):
-        facts["phone"] = mask_phone(phone)
+        facts["phone"] = mask_phone(_printable(phone))
     return facts
 
 
@@ -123,13 +135,30 @@ def _unknown(detail: str, body: bytes) -> Answer:
     return Answer(Outcome.UNKNOWN, detail, raw=body)
 
 
-def _text(value: object, code: str) -> str:
-    """A provider's text as a log may carry it: short, one line, no digits of code or phone."""
+class _Hide:
+    """Takes the code and the phone number out of a provider's texts."""
+
+    def __init__(self, code: str, phone: object) -> None:
+        phone = _printable(phone)
+        self._secrets = [code, phone] if len(phone) >= _SHORTEST_SECRET else [code]
+
+    def known(self, value: object) -> str:
+        """A text as received, but printable and without these two."""
+        line = _printable(value)
+        for secret in self._secrets:
+            line = line.replace(secret, "…")
+        return line
+
+    def text(self, value: object) -> str:
+        """As a log may carry it: short, one line, nothing in it that looks like either."""
+        return _LIKE_A_SECRET.sub("…", self.known(value))[:200]
+
+
+def _printable(value: object) -> str:
+    """In one line and storable: half a character of UTF-16 is legal JSON, but no text."""
     if not isinstance(value, str):
         return ""
-    line = " ".join(value.split())[:200].replace(code, "…")
-    line = "".join(c for c in line if c.isprintable())
-    return re.sub(r"\d{9,}", "…", line)
+    return "".join(c for c in " ".join(value.split()) if c.isprintable())
 
 
 def _parse(body: bytes) -> Any:

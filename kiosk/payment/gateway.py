@@ -5,16 +5,22 @@ these could charge twice. What proves whether the request left is a flag set at 
 the connection hands it to its socket, never the class of an exception.
 """
 
+import contextlib
+import errno
 import json
+import logging
 import socket
 import ssl
+import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.client import HTTPException
+from http.client import BadStatusLine, HTTPException
 from typing import Any, Literal
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import HTTPError, NameResolutionError
+from urllib3.exceptions import HTTPError, InvalidHeader, NameResolutionError, ProtocolError
+from urllib3.exceptions import TimeoutError as HTTPTimeoutError
 from urllib3.response import BaseHTTPResponse
 from urllib3.util import parse_url
 from urllib3.util.ssl_ import create_urllib3_context
@@ -30,8 +36,12 @@ from kiosk.settings import GatewaySettings
 WARM_FOR_S = 2.0
 """An idle connection is trusted no longer; the box may be about to close it."""
 INFO_TIMEOUT_S = 3.0
+_ASK_WITHIN_S = 15.0
+"""A time-out bounds each read, not the whole answer; this bounds the question for readiness."""
 _NOT_READY_CODES = {102: "the fiscal module is not initialised", 333: "the subscription expired"}
 _BROKEN = (HTTPError, HTTPException, OSError, ValueError)
+# It logs broken headers whole, and a box may echo the code in them.
+logging.getLogger("urllib3").setLevel(logging.CRITICAL)
 
 
 class NotReadyError(GatewayError):
@@ -42,6 +52,10 @@ class UnreachableError(GatewayError):
     """The box does not answer; nothing of a payment has left."""
 
 
+class _UnreadableError(ValueError):
+    """An answer came, and its body is not to be trusted; the text is ours, not the box's."""
+
+
 @dataclass(frozen=True, slots=True)
 class Gateway:
     """Where the box is and how to talk to it. Shared by threads; holds no connection.
@@ -50,7 +64,7 @@ class Gateway:
         tls: None for plain HTTP. Made once: loading the CAs takes milliseconds.
     """
 
-    settings: GatewaySettings
+    settings: GatewaySettings = field(repr=False)
     scheme: str
     host: str
     port: int
@@ -82,6 +96,11 @@ class Gateway:
             },
         )
 
+    @property
+    def where(self) -> str:
+        """The box as messages name it."""
+        return f"{self.scheme}://{self.host}:{self.port}"
+
     def call(self) -> "Call":
         """A call that is not connected yet."""
         return Call(self)
@@ -90,14 +109,21 @@ class Gateway:
 class Call:
     """One connection with at most one payment request on it; used by one thread.
 
-    `hang_up` alone may be called from another thread: it wakes whoever reads.
+    `hang_up` alone may be called from another thread: it wakes whoever reads, and nothing is
+    connected or sent any more.
+
+    Attributes:
+        received: What came of the last answer's body, whole or not, at most MAX_BODY_BYTES.
     """
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._line: _PlainLine | _TlsLine | None = None
+        self._sock: socket.socket | None = None
+        self._is_hung_up = False
         self._used_at_s = 0.0
         self.info_took_s: float | None = None
+        self.received = b""
 
     @property
     def began_to_send(self) -> bool:
@@ -112,6 +138,7 @@ class Call:
         """
         self.close()
         gateway, timeout_s = self._gateway, self._gateway.settings.connect_timeout_s
+        assert not self.began_to_send, "one request a call"
         try:
             if gateway.tls is not None:
                 self._line = _TlsLine(
@@ -124,6 +151,11 @@ class Call:
         except _BROKEN as error:
             self.close()
             raise UnreachableError(explain(error, gateway)) from error
+        # Of our own: http.client forgets the socket as soon as an answer says that it is the last.
+        self._sock = self._line.sock
+        if self._is_hung_up:
+            self.close()
+            raise UnreachableError(f"{gateway.where}: it took too long")
         self._used_at_s = time.monotonic()
 
     def ask_info(self) -> str:
@@ -139,33 +171,48 @@ class Call:
         line, started_s = self._line, time.monotonic()
         if line is None or line.sock is None:
             raise UnreachableError("not connected")
+        # urllib3 sets this on the socket anew with every request and every answer.
+        line.timeout = min(INFO_TIMEOUT_S, self._gateway.settings.read_timeout_s)
         try:
-            line.sock.settimeout(min(INFO_TIMEOUT_S, self._gateway.settings.read_timeout_s))
             status, body = self._exchange(line, "GET", "/info/", None)
+            said = _readiness(status, body)
+        except _UnreadableError as error:
+            if self._is_hung_up:
+                raise UnreachableError(self._no_info("it took too long")) from error
+            # The answer is of no use, nor is what may follow it; the payment needs neither.
+            self.close()
+            return _unavailable(str(error))
+        except NotReadyError:
+            # The next question shall be asked anew, not skipped because this one went well.
+            self.close()
+            raise
         except _BROKEN as error:
             self.close()
-            raise UnreachableError(f"no answer to GET /info/: {_kind(error)}") from error
+            kind = "it took too long" if self._is_hung_up else _kind(error)
+            raise UnreachableError(self._no_info(kind)) from error
         self._used_at_s = time.monotonic()
         self.info_took_s = self._used_at_s - started_s
-        return _readiness(status, body)
+        return said
+
+    def _no_info(self, why: str) -> str:
+        return f"{self._gateway.where}: no answer to GET /info/: {why}"
 
     def stands(self) -> bool:
-        """Whether the connection may carry the request: fresh, open, and nothing unasked on it."""
+        """Whether a row may announce a request on it: fresh, open, and nothing unasked on it."""
+        return time.monotonic() - self._used_at_s <= WARM_FOR_S and self._is_open()
+
+    def _is_open(self) -> bool:
         line = self._line
-        if line is None or line.sock is None:
+        if line is None or line.sock is None or self._is_hung_up:
             return False
-        if time.monotonic() - self._used_at_s > WARM_FOR_S:
-            return False
-        line.sock.setblocking(False)
         try:
+            line.sock.settimeout(0)
             # Under TLS 1.3 an idle socket is readable for its session tickets: only a read tells.
             line.sock.recv(1)
         except (BlockingIOError, ssl.SSLWantReadError):
             return True
         except OSError:
             return False
-        finally:
-            line.sock.settimeout(self._gateway.settings.read_timeout_s)
         return False
 
     def submit(self, amount_sum: int, code: str, send_before_s: float) -> Answer:
@@ -185,19 +232,20 @@ class Call:
         """
         settings = self._gateway.settings
         amount = amount_for_gateway(amount_sum, settings.amount_unit)
-        if not self.stands():
+        line = self._line
+        # Not `stands`: how long the row took is bounded by `send_before_s`.
+        if line is None or not self._is_open():
             raise NotSentError("the box closed the connection before the request")
         if time.monotonic() >= send_before_s:
             raise NotSentError("it took too long to get to the request")
-        line = self._line
-        assert line is not None
+        line.timeout = settings.read_timeout_s
         line.is_payment = True
         try:
             status, body = self._exchange(line, "POST", PATH, request_body(amount, code))
         except _BROKEN as error:
             # The class of the error does not tell; the connection noted whether it began to send.
             if line.began_to_send:
-                raise NoAnswerError(f"the answer was lost: {_kind(error)}") from error
+                raise NoAnswerError(f"no usable answer: {_kind(error)}") from error
             raise NotSentError(f"nothing was sent: {_kind(error)}") from error
         finally:
             self._hang_up_line()
@@ -208,6 +256,7 @@ class Call:
     def _exchange(
         self, line: "_PlainLine | _TlsLine", method: str, path: str, body: bytes | None
     ) -> tuple[int, bytes]:
+        self.received = b""
         headers = dict(self._gateway.headers)
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -219,21 +268,33 @@ class Call:
             preload_content=False,
             decode_content=False,
         )
-        response = line.getresponse()
         try:
-            return response.status, _read_body(response)
+            response = line.getresponse()
+        except InvalidHeader as error:
+            raise _UnreadableError("Content-Length is doubled") from error
+        received = bytearray()
+        try:
+            for piece in _body(response):
+                received += piece
+                if len(received) > MAX_BODY_BYTES:
+                    raise _UnreadableError("the body is too large")
+            if self._is_hung_up:
+                # Ours, though it looks like the end of a body without a length.
+                raise _UnreadableError("it did not end in time")
+            return response.status, bytes(received)
         finally:
+            self.received = bytes(received[:MAX_BODY_BYTES])
             response.close()
 
     def hang_up(self) -> None:
         """Wake whoever waits on this connection; it then reports what it can prove."""
-        line = self._line
-        sock = line.sock if line is not None else None
+        self._is_hung_up = True
+        sock = self._sock
         if sock is not None:
-            try:
-                sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass  # closed already, which is what is wanted
+            with contextlib.suppress(OSError):  # closed already, which is what is wanted
+                # The plain method: SSLSocket's own forgets the TLS state first, and what another
+                # thread sends in that moment would leave in clear.
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
     def close(self) -> None:
         """End the connection; the note of what was sent on it stays."""
@@ -273,51 +334,60 @@ def ask_ready(gateway: Gateway) -> str:
         UnreachableError, NotReadyError: As they say.
     """
     call = gateway.call()
+    # For a box that drips or repeats itself: each of its bytes is in time.
+    patience = threading.Timer(_ASK_WITHIN_S, call.hang_up)
+    patience.daemon = True
+    patience.start()
     try:
         call.connect()
         return call.ask_info()
     finally:
+        patience.cancel()
         call.close()
 
 
-def _read_body(response: BaseHTTPResponse) -> bytes:
-    """The whole body, at most MAX_BODY_BYTES.
+def _body(response: BaseHTTPResponse) -> Iterator[bytes]:
+    """The body in pieces, as they come.
 
     Raises:
-        ValueError: Its length or encoding is not to be trusted.
-        HTTPError: It ended early.
+        _UnreadableError: Its length or encoding is not to be trusted, or it ended early.
+        HTTPError, OSError: The connection broke.
     """
     lengths = response.headers.getlist("Content-Length")
     if len(lengths) > 1 or not all(text.isascii() and text.isdigit() for text in lengths):
-        raise ValueError("Content-Length is doubled or no number")
+        raise _UnreadableError("Content-Length is doubled or no number")
     if lengths and response.headers.getlist("Transfer-Encoding"):
-        raise ValueError("two lengths contradict each other")
+        raise _UnreadableError("two lengths contradict each other")
     if lengths and int(lengths[0][:12]) > MAX_BODY_BYTES:
-        raise ValueError("the body is too large")
+        raise _UnreadableError("the body is too large")
     if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise ValueError("the body is encoded although identity was asked for")
-    body = bytearray()
-    while chunk := response.read(16 * 1024):
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise ValueError("the body is too large")
-    return bytes(body)
+        raise _UnreadableError("the body is encoded although identity was asked for")
+    try:
+        # read1, not read: what came before a hang-up may hold a payment_id.
+        while piece := response.read1(16 * 1024):
+            yield piece
+    except ProtocolError as error:
+        raise _UnreadableError("it broke off or breaks the rules of HTTP") from error
 
 
 def _readiness(status: int, body: bytes) -> str:
-    unavailable = f"readiness not available (HTTP {status} for /info/); it sells all the same"
     try:
         envelope = json.loads(body)
     except (ValueError, RecursionError):
-        return unavailable
+        return _unavailable(f"HTTP {status}")
     if not isinstance(envelope, dict):
-        return unavailable
+        return _unavailable(f"HTTP {status}")
     error = envelope.get("error")
-    if isinstance(error, dict) and error.get("code") in _NOT_READY_CODES:
-        raise NotReadyError(f"error {error['code']}: {_NOT_READY_CODES[error['code']]}")
+    code = error.get("code") if isinstance(error, dict) else None
+    if type(code) is int and code in _NOT_READY_CODES:
+        raise NotReadyError(f"error {code}: {_NOT_READY_CODES[code]}")
     if status == 200 and envelope.get("is_success") is True:
         return "ready"
-    return unavailable
+    return _unavailable(f"HTTP {status}")
+
+
+def _unavailable(why: str) -> str:
+    return f"readiness not available (/info/: {why}); it sells all the same"
 
 
 def _context(settings: GatewaySettings) -> ssl.SSLContext:
@@ -343,24 +413,26 @@ def _context(settings: GatewaySettings) -> ssl.SSLContext:
 
 
 def _no_password() -> str:
-    raise OSError("the key is protected by a password; store it without one, mode 0600")
+    raise OSError(errno.EACCES, "the key has a password; store it without one, mode 0600")
 
 
 _CERTIFICATE_ADVICE: dict[int, str] = {
     9: "the certificate is not yet valid: check the clock of this kiosk",
     10: "the certificate has expired: check the clock of this kiosk, then renew the certificate",
-    18: "the certificate is self-signed: name its CA in gateway.ca_file",
+    18: "the certificate is self-signed: name the certificate itself in gateway.ca_file",
     19: "an unknown CA signed the certificate: name it in gateway.ca_file",
     20: "an unknown CA signed the certificate: name it in gateway.ca_file",
+    21: "an unknown CA signed the certificate: name it in gateway.ca_file",
     62: "the certificate is for another host: use the name in the certificate in gateway.url",
     64: "the certificate is for another address: use the name in the certificate in gateway.url",
 }
 
 
 def explain(error: BaseException, gateway: Gateway) -> str:
-    """One sentence with what to do."""
-    where = f"{gateway.scheme}://{gateway.host}:{gateway.port}"
+    """One sentence with what to do about a connection that did not come about."""
+    where = gateway.where
     cause: BaseException | None = error
+    reason = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):
             advice = _CERTIFICATE_ADVICE.get(cause.verify_code, cause.verify_message)
@@ -369,20 +441,33 @@ def explain(error: BaseException, gateway: Gateway) -> str:
             return f"{where}: this name is unknown: check gateway.url and the network's DNS"
         if isinstance(cause, ConnectionRefusedError):
             return f"{where}: refused: is the box on, and is the port in gateway.url right?"
+        if isinstance(cause, OSError) and cause.strerror:
+            reason = cause
         cause = cause.__cause__ or cause.__context__
-    if isinstance(error, TimeoutError) or "timed out" in str(error).lower():
+    if isinstance(reason, TimeoutError | HTTPTimeoutError):
         return f"{where}: no answer: is the box on, and on this network?"
-    if "WRONG_VERSION_NUMBER" in str(error) or "record layer" in str(error).lower():
+    text = str(reason)
+    if "WRONG_VERSION_NUMBER" in text or "record layer" in text.lower():
         return f"{where}: it does not speak TLS: should gateway.url begin with http:// ?"
-    return f"{where}: {_kind(error)}"
+    if "PROTOCOL_VERSION" in text or "UNSUPPORTED_PROTOCOL" in text:
+        return f"{where}: it speaks no TLS from 1.2 on: update the box"
+    return f"{where}: {_kind(reason)}"
 
 
 def _kind(error: BaseException) -> str:
     """What kind of failure, without the text of requests or answers in it."""
+    if isinstance(error, _UnreadableError):
+        return str(error)
+    if isinstance(error, TimeoutError | HTTPTimeoutError):
+        return "it took too long"
+    if isinstance(error, ssl.SSLError) and "CERTIFICATE_REQUIRED" in str(error):
+        return "it wants a client certificate: name it in gateway.client_cert_file"
+    if isinstance(error, ConnectionError | ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        return "it hung up"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    if isinstance(error, ValueError) and not isinstance(error, HTTPError):
-        return str(error)[:100]
+    if isinstance(error, BadStatusLine):
+        return "what came is no HTTP: check the port, or should gateway.url begin with https:// ?"
     return type(error).__name__
 
 

@@ -63,11 +63,15 @@ class Attempts:
         self._gateway = gateway
         self._post = post
         self._attempts: dict[str, Attempt] = {}
+        self._leaving: list[Attempt] = []
 
     def warm_up(self, intent_id: str) -> None:
         """Connect early, unless earlier ones still try: strangers must not open many."""
         self._forget_ended()
-        if sum(not attempt.is_submitted for attempt in self._attempts.values()) < MOST_WARM:
+        # Those that were abandoned count until they have let go: a name or a connection that
+        # does not come holds a thread for seconds.
+        open_ones = sum(not attempt.is_submitted for attempt in self._attempts.values())
+        if open_ones + len(self._leaving) < MOST_WARM and intent_id not in self._attempts:
             self._attempts[intent_id] = Attempt(self._gateway, intent_id, self._post)
 
     def connect(self, intent_id: str) -> None:
@@ -81,7 +85,11 @@ class Attempts:
 
     def submit(self, intent: Intent, send_before_s: float) -> None:
         """Send the request on the connection that was reported; the word comes as an event."""
-        attempt = self._attempts[intent.id]
+        attempt = self._attempts.get(intent.id)
+        if attempt is None or not attempt.is_alive():
+            # Only a mistake of ours ends it before; its ThreadDied is on the way.
+            self._post(events.NotSent(intent.id, "its connection is gone"))
+            return
         attempt.is_submitted = True
         attempt.listen_until_s = (
             time.monotonic() + self._gateway.settings.deadline_s + LISTEN_AFTER_DEADLINE_S
@@ -93,7 +101,7 @@ class Attempts:
         attempt = self._attempts.get(intent_id)
         if attempt is not None and not attempt.is_submitted:
             attempt.abandon()
-            del self._attempts[intent_id]
+            self._leaving.append(self._attempts.pop(intent_id))
 
     def hang_up_overdue(self, now_s: float) -> None:
         """End requests whose answer never ends (endless headers, one byte a second)."""
@@ -104,6 +112,7 @@ class Attempts:
 
     def _forget_ended(self) -> None:
         self._attempts = {i: a for i, a in self._attempts.items() if a.is_alive()}
+        self._leaving = [attempt for attempt in self._leaving if attempt.is_alive()]
 
 
 class Attempt:
@@ -140,10 +149,11 @@ class Attempt:
     def _run(self) -> None:
         try:
             self._follow()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - nothing dies quietly
             # Even a mistake of ours ends in a word on the request, then surfaces.
             if self.call.began_to_send:
-                self._post(events.AnswerLost(self._intent_id, "an internal error"))
+                raw = self.call.received or None
+                self._post(events.AnswerLost(self._intent_id, "an internal error", raw))
             else:
                 self._post(events.NotSent(self._intent_id, "an internal error"))
             self._post(ThreadDied(self._thread.name, error))
@@ -186,8 +196,10 @@ class Attempt:
             return
         try:
             self.call.ask_info()
-        except (UnreachableError, NotReadyError) as error:
+        except UnreachableError as error:
             log.info("connection no longer warm", extra={"detail": str(error)})
+        except NotReadyError as error:
+            self._report(error)
 
     def _ensure_connected(self) -> bool:
         try:
@@ -214,7 +226,8 @@ class Attempt:
         except NotSentError as error:
             self._post(events.NotSent(intent.id, str(error)))
         except NoAnswerError as error:
-            self._post(events.AnswerLost(intent.id, str(error)))
+            # What came of the answer may hold the payment_id: staff will want to see it.
+            self._post(events.AnswerLost(intent.id, str(error), self.call.received or None))
         else:
             self._post(events.OutcomeKnown(intent.id, answer))
 
@@ -265,7 +278,7 @@ class Readiness:
                 ready = self._ask()
                 self._now.wait(POLL_READY_S if ready else POLL_TROUBLE_S)
                 self._quiet.wait()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - nothing dies quietly
             self._post(ThreadDied(self._thread.name, error))
 
     def _ask(self) -> bool:

@@ -5,6 +5,7 @@ the row may or may not surface after a restart. After such an error the journal 
 more until it was opened anew.
 """
 
+import contextlib
 import hashlib
 import hmac
 import json
@@ -33,6 +34,8 @@ from kiosk.payment import journal_schema as schema
 
 WAL_KEPT_BYTES = 256 * 1024
 """About a dozen payments. Folding the WAL in more often writes the same pages more often."""
+WAL_KEPT_S = 24 * 3600.0
+"""Only folding it in removes what was erased from the disk as well."""
 _OUTCOME_ROW = {outcome: RowKind(outcome.value) for outcome in Outcome}
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -71,7 +74,11 @@ def _asks(
     @wraps(question)
     def asked(self: "Journal", /, *args: P.args, **kwargs: P.kwargs) -> T:
         with _translated(self.path):
-            return question(self, *args, **kwargs)
+            try:
+                return question(self, *args, **kwargs)
+            except ValueError as error:
+                # A value that this program never wrote: quick_check looks at pages, not at texts.
+                raise JournalDamagedError(f"{self.path} is damaged: {error}") from error
 
     return asked
 
@@ -84,7 +91,8 @@ class Journal:
         self._db = db
         self._lock = lock
         self._boot = _boot_id()
-        self._mac_key = bytes(db.execute("SELECT mac_key FROM device").fetchone()[0])
+        self._folded_at_s = _boot_s()
+        self._mac_key = _mac_key(db)
 
     @classmethod
     def open(cls, path: Path, *, new: bool = False) -> "Journal":
@@ -100,21 +108,26 @@ class Journal:
             JournalWriteError: It can be read perhaps, but no row can be written.
         """
         lock = files.Lock(path)
+        db = None
         try:
-            if not path.exists():
-                if not new:
+            # A file without content is what a failing card leaves of one.
+            if not path.exists() or path.stat().st_size == 0:
+                if new:
+                    files.move_aside(path, datetime.now(UTC))
+                else:
                     files.refuse_silent_beginning(path)
-                files.move_aside(path, datetime.now(UTC))
             with _translated(path):
-                journal = cls(path, _connect(path), lock)
+                db = _open_file(path)
+                _set_up(db, path)
+                journal = cls(path, db, lock)
                 journal.probe()
             files.mark_made(path)
-            files.keep_reserve(path)
-        except OSError as error:
+        except BaseException as error:
+            if db is not None:
+                db.close()
             lock.close()
-            raise JournalWriteError(f"{path}: {error.strerror}") from error
-        except JournalError:
-            lock.close()
+            if isinstance(error, OSError):
+                raise JournalWriteError(f"{path}: {error.strerror}") from error
             raise
         return journal
 
@@ -128,17 +141,20 @@ class Journal:
         if not path.exists():
             raise JournalError(f"there is no journal at {path} yet")
         with _translated(path):
-            db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
-            db.execute("PRAGMA busy_timeout = 2000").fetchall()
-            schema.check(db)
+            uri = path.absolute().as_uri() + "?mode=ro"
+            db = sqlite3.connect(uri, uri=True, isolation_level=None)
+            try:
+                db.execute("PRAGMA busy_timeout = 2000").fetchall()
+                schema.check(db)
+            except BaseException:
+                db.close()
+                raise
         return db
 
     def close(self) -> None:
         """Let go of the file and the lock. Safe to call twice."""
-        try:
-            self._db.close()
-        except sqlite3.Error:
-            pass  # nothing is lost: every row was durable when its method returned
+        with contextlib.suppress(sqlite3.Error):
+            self._db.close()  # nothing is lost: every row was durable when its method returned
         self._lock.close()
 
     # Rows
@@ -176,19 +192,20 @@ class Journal:
         if late:
             body["late"] = True
         with self._durable():
-            if any(
-                r.kind is kind and r.payment_id == answer.payment_id for r in self.rows(intent_id)
-            ):
-                return
-            self._append_to(intent_id, kind, body, answer.payment_id)
+            rows = self.rows(intent_id)
+            if not any(r.kind is kind and r.payment_id == answer.payment_id for r in rows):
+                self._append_to(intent_id, kind, body, answer.payment_id)
             if answer.outcome is Outcome.NOT_SENT:
                 self._db.execute("DELETE FROM spent WHERE intent = ?", (intent_id,))
             if answer.outcome in (Outcome.NOT_SENT, Outcome.DECLINED):
                 self._db.execute("DELETE FROM secret WHERE intent = ?", (intent_id,))
             elif answer.phone is not None or answer.raw is not None:
+                # A late answer adds to what is there, or stands alone where that was erased.
                 self._db.execute(
-                    "UPDATE secret SET phone = ?, answer = ? WHERE intent = ?",
-                    (answer.phone, answer.raw, intent_id),
+                    "INSERT INTO secret (intent, at, phone, answer) VALUES (?, ?, ?, ?)"
+                    " ON CONFLICT (intent) DO UPDATE SET phone = coalesce(excluded.phone, phone),"
+                    " answer = coalesce(excluded.answer, answer)",
+                    (intent_id, _now(), answer.phone, answer.raw),
                 )
 
     def record_not_sent(self, intent: Intent, detail: str) -> None:
@@ -226,16 +243,24 @@ class Journal:
 
         For quiet moments: a checkpoint takes its time, and none may stand between a press and
         its request.
+
+        Raises:
+            JournalWriteError: It could not.
         """
         oldest = (datetime.now(UTC) - timedelta(days=keep_days)).isoformat(timespec="seconds")
-        if self._db.execute("SELECT 1 FROM secret WHERE at < ? LIMIT 1", (oldest,)).fetchone():
+        with _translated(self.path):
+            query = "SELECT 1 FROM secret WHERE at < ? LIMIT 1"
+            has_old = self._db.execute(query, (oldest,)).fetchone() is not None
+        if has_old:
             with self._durable():
                 self._db.execute("DELETE FROM secret WHERE at < ?", (oldest,))
-        wal = files.beside(self.path, "-wal")
-        if wal.exists() and wal.stat().st_size > WAL_KEPT_BYTES:
+            self._folded_at_s = float("-inf")
+        is_long = files.size_of(files.beside(self.path, "-wal")) > WAL_KEPT_BYTES
+        if is_long or _boot_s() - self._folded_at_s > WAL_KEPT_S:
             with _translated(self.path):
-                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        files.keep_reserve(self.path)
+                is_busy = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            if not is_busy:  # else a reader stands in the way: next time
+                self._folded_at_s = _boot_s()
 
     # Questions
 
@@ -300,6 +325,7 @@ class Journal:
             found.append((rows[-1], standing_of(row.kind for row in rows)))
         return found
 
+    @_asks
     def age_s(self, row: Row) -> float:
         """Seconds since a row was written; 0 where the clock was set back since."""
         if row.boot == self._boot:
@@ -332,6 +358,8 @@ class Journal:
         reference: str | None,
     ) -> None:
         text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+        # What staff type may hold bytes that are no text.
+        text = text.encode("utf-8", "replace").decode()
         self._db.execute(
             "INSERT INTO row (intent, kind, at, boot, boot_s, amount_sum, reference, payment_id,"
             " body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -363,10 +391,8 @@ class Journal:
 
 def rows_where(db: sqlite3.Connection, condition: str, *values: object) -> list[Row]:
     """Rows in the order of writing. `condition` is a constant of this program, never input."""
-    query = (
-        "SELECT seq, intent, kind, at, boot, boot_s, amount_sum, reference, payment_id, body"
-        f" FROM row WHERE {condition} ORDER BY seq"
-    )
+    columns = "seq, intent, kind, at, boot, boot_s, amount_sum, reference, payment_id, body"
+    query = f"SELECT {columns} FROM row WHERE {condition} ORDER BY seq"  # noqa: S608 - see above
     return [
         Row(seq, intent, RowKind(kind), at, boot, boot_s, amount, reference, pid, json.loads(body))
         for seq, intent, kind, at, boot, boot_s, amount, reference, pid, body in db.execute(
@@ -389,21 +415,25 @@ def unresolved_in(db: sqlite3.Connection) -> list[str]:
     return found
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    is_new = not path.exists()
-    if is_new:
+def _open_file(path: Path) -> sqlite3.Connection:
+    if not path.exists():
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    db = sqlite3.connect(path, isolation_level=None, check_same_thread=True)
+    return sqlite3.connect(path, isolation_level=None, check_same_thread=True)
+
+
+def _set_up(db: sqlite3.Connection, path: Path) -> None:
     db.execute("PRAGMA busy_timeout = 2000").fetchall()
-    is_empty = path.stat().st_size == 0 and not files.beside(path, "-wal").exists()
-    if is_empty:
-        # Half of SQLite's usual page: a payment touches eight pages, and all are written whole.
-        db.execute("PRAGMA page_size = 2048").fetchall()
-    else:
-        found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if found != "ok":
-            raise JournalDamagedError(f"{path} is damaged: {found}")
-        version = schema.check(db)
+    # Half of SQLite's usual page: a payment touches eight pages, and all are written whole.
+    db.execute("PRAGMA page_size = 2048").fetchall()
+    found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if found != "ok":
+        raise JournalDamagedError(f"{path} is damaged: {found}")
+    # Without a table and without the mark: new, or power was cut while it was made.
+    has_tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone() != (0,)
+    is_unborn = not has_tables and not files.beside(path, ".made").exists()
+    if path.stat().st_size == 0:
+        is_unborn = True
+    version = schema.VERSION if is_unborn else schema.check(db)
     # The row of each pragma is fetched: an error while it is set is swallowed otherwise.
     mode = db.execute("PRAGMA journal_mode = WAL").fetchone()
     # FULL, not NORMAL: with NORMAL a power cut may take back the last commits.
@@ -414,12 +444,18 @@ def _connect(path: Path) -> sqlite3.Connection:
     # A checkpoint in the middle of a payment would stand between press and request; see tidy.
     db.execute("PRAGMA wal_autocheckpoint = 0").fetchall()
     db.execute("PRAGMA secure_delete = ON").fetchall()
-    if is_empty:
+    if is_unborn:
         schema.create(db, secrets.token_bytes(32), _now())
         files.sync_folder(path)
     else:
         schema.bring_up(db, version)
-    return db
+
+
+def _mac_key(db: sqlite3.Connection) -> bytes:
+    found = db.execute("SELECT mac_key FROM device").fetchone()
+    if found is None or not isinstance(found[0], bytes):
+        raise JournalDamagedError("the journal has lost the key by which it knows spent codes")
+    return found[0]
 
 
 @contextmanager
@@ -427,12 +463,16 @@ def _translated(path: Path) -> Iterator[None]:
     """SQLite's errors by what the caller may now do."""
     try:
         yield
-    except sqlite3.DatabaseError as error:
+    except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", None)
         primary = code & 0xFF if code is not None else None
-        if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        if primary in _DAMAGED:
             raise JournalDamagedError(f"{path} is damaged: {error}") from error
-        raise JournalWriteError(f"{path} cannot be written: {error}{_advice(primary)}") from error
+        raise JournalWriteError(f"{path} cannot be used: {error}{_advice(primary)}") from error
+
+
+# A plain SQLITE_ERROR: a table or column is missing, as every statement here is a constant.
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
 
 
 _ADVICE: dict[int, str] = {

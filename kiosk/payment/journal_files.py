@@ -13,6 +13,7 @@ from pathlib import Path
 from kiosk.errors import JournalBusyError, JournalMissingError, JournalWriteError
 
 RESERVE_BYTES = 1 << 20
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def beside(path: Path, suffix: str) -> Path:
@@ -82,9 +83,9 @@ def refuse_silent_beginning(path: Path) -> None:
     """
     if traces := traces_of_earlier(path):
         raise JournalMissingError(
-            f"{path} is missing, but {traces[0].name} tells of an earlier one. Put it back; or, if "
-            "it is lost for good, start a new one with `kiosk journal init` (codes charged before "
-            "are then not recognised)"
+            f"{path} is missing or empty, but {traces[0].name} tells of an earlier one. Put it "
+            "back; or, if it is lost for good, start a new one with `kiosk journal init` (codes "
+            "charged before are then not recognised)"
         )
 
 
@@ -114,17 +115,37 @@ def mark_made(path: Path) -> None:
         sync_folder(path)
 
 
+def size_of(path: Path) -> int:
+    """Bytes in a file; 0 where there is none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
 def keep_reserve(path: Path) -> None:
-    """Hold back some space, so that an outcome can be written on a full disk."""
+    """Hold back some space, so that an outcome can be written on a full disk.
+
+    Raises:
+        JournalWriteError: The disk has no such space left; what can be sold now may not be
+            recordable.
+    """
     reserve = beside(path, ".reserve")
-    with contextlib.suppress(OSError):
-        if reserve.exists() and reserve.stat().st_size >= RESERVE_BYTES:
-            return
+    if size_of(reserve) >= RESERVE_BYTES:
+        return
+    try:
         fd = os.open(reserve, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             os.posix_fallocate(fd, 0, RESERVE_BYTES)
         finally:
             os.close(fd)
+    except OSError as error:
+        release_reserve(path)  # a part of it may have been taken
+        if error.errno in _FULL:
+            raise JournalWriteError(
+                f"{path.parent}: this disk is full; free some space on it"
+            ) from error
+        # Some file systems cannot reserve; rows can be written all the same.
 
 
 def release_reserve(path: Path) -> None:
@@ -134,7 +155,7 @@ def release_reserve(path: Path) -> None:
 
 
 def append_spill(path: Path, line: bytes) -> None:
-    """Write an outcome beside the journal, durably.
+    """Write an outcome beside the journal, durably; behind a line that was torn, if need be.
 
     Raises:
         OSError: Not even that was possible.
@@ -142,7 +163,7 @@ def append_spill(path: Path, line: bytes) -> None:
     spill = beside(path, ".spill")
     fd = os.open(spill, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        view = memoryview(line)
+        view = memoryview(b"\n" + line + b"\n")
         while view:
             view = view[os.write(fd, view) :]
         os.fsync(fd)
@@ -157,7 +178,7 @@ def read_spill(path: Path) -> list[bytes]:
         content = beside(path, ".spill").read_bytes()
     except FileNotFoundError:
         return []
-    return content.split(b"\n")[:-1]
+    return [line for line in content.split(b"\n")[:-1] if line]
 
 
 def clear_spill(path: Path) -> None:

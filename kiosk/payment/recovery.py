@@ -43,7 +43,7 @@ def spill(path: Path, spilled: Spilled) -> None:
     Raises:
         OSError: Not even that was possible.
     """
-    files.append_spill(path, msgspec.json.encode(spilled) + b"\n")
+    files.append_spill(path, msgspec.json.encode(spilled))
 
 
 def empty_spill(journal: Journal) -> None:
@@ -52,15 +52,19 @@ def empty_spill(journal: Journal) -> None:
     Raises:
         JournalWriteError: Still not possible; the file stays as it is.
     """
+    is_whole = True
     for line in files.read_spill(journal.path):
         try:
             spilled = msgspec.json.decode(line, type=Spilled)
         except msgspec.MsgspecError:
+            # A disk that was full tears lines; nobody was told that such a one is kept.
             log.error("a line of the spill file cannot be read and stays there")
-            return
+            is_whole = False
+            continue
         journal.record_outcome(spilled.intent, spilled.answer, late=spilled.late)
         log.warning("outcome from the spill file", extra={"intent": spilled.intent})
-    files.clear_spill(journal.path)
+    if is_whole:
+        files.clear_spill(journal.path)
 
 
 def recover(journal: Journal, now_s: float, policy: Policy) -> Recovered:
@@ -70,21 +74,30 @@ def recover(journal: Journal, now_s: float, policy: Policy) -> Recovered:
         JournalWriteError: A row could not be written.
     """
     empty_spill(journal)
-    doubtful = None
     for row in journal.announced_without_outcome():
         journal.record_outcome(
             row.intent, Answer(Outcome.UNKNOWN, "the kiosk restarted before the answer came")
         )
         log.warning("unknown after a restart", extra={"intent": row.intent})
-        if journal.age_s(row) < STILL_THERE_S:
-            doubtful = row.intent
     in_row, age_s = _unknown_in_row(journal, policy.max_consecutive_unknown + 50)
     memory = Memory(
         unknown_in_row=tuple(in_row),
         paused_until_s=now_s + max(0.0, policy.unknown_pause_s - age_s),
         unresolved=len(journal.unresolved()),
     )
-    return Recovered(memory, doubtful)
+    return Recovered(memory, _doubtful(journal))
+
+
+def _doubtful(journal: Journal) -> str | None:
+    """The last intent, if it was announced just now and nobody knows how it ended.
+
+    Whether this start or an earlier one wrote that down makes no difference to its customer.
+    """
+    for last_row, standing in journal.last_outcomes(1):
+        announced = journal.rows(last_row.intent)[0]
+        if standing.outcome is Outcome.UNKNOWN and journal.age_s(announced) < STILL_THERE_S:
+            return last_row.intent
+    return None
 
 
 def _unknown_in_row(journal: Journal, most: int) -> tuple[list[str], float]:

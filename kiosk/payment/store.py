@@ -45,7 +45,9 @@ class Store:
         self.trouble: tuple[Reason, str] | None = None
         self._unsaved: list[Spilled] = []
         self._never_submitted: set[str] = set()
+        self._logged: tuple[Reason, str] | None = None
         self.reopen()
+        self._hold_reserve()
 
     def reopen(self) -> None:
         """Try to open the journal anew.
@@ -76,7 +78,9 @@ class Store:
     def fail(self, error: JournalError) -> None:
         """The journal cannot be used any more until it was opened anew."""
         self.trouble = (_REASONS.get(type(error), Reason.JOURNAL_UNWRITABLE), str(error))
-        log.error("journal out of use", extra={"detail": str(error)})
+        if self.trouble != self._logged:  # not again with every try: logs would fill the disk
+            self._logged = self.trouble
+            log.error("journal out of use", extra={"detail": str(error)})
 
     def is_hopeless(self) -> bool:
         """Only staff can mend this; trying again by ourselves would hide it."""
@@ -110,7 +114,11 @@ class Store:
         Returns:
             Intents whose outcome is durable now.
         """
-        self.reopen()
+        try:
+            self.reopen()
+        except JournalBusyError as error:
+            # A staff command was quicker; it will be done in a moment.
+            self.fail(error)
         if self.journal is None:
             return []
         saved = []
@@ -125,7 +133,18 @@ class Store:
         except JournalError as error:
             self.fail(error)
             self._let_go()
+        self._hold_reserve()
         return saved
+
+    def _hold_reserve(self) -> None:
+        """Only now, as what waits may have needed it; without it nothing new is sold."""
+        if self.journal is not None:
+            try:
+                files.keep_reserve(self.path)
+            except JournalError as error:
+                self.fail(error)
+            else:
+                self._logged = None
 
     def _disown(self, journal: Journal, intent_id: str) -> None:
         """A sending row that surfaced although its commit failed: this process knows better."""
