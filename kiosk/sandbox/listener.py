@@ -91,7 +91,10 @@ class Listener:
 
     def _accept(self) -> socket.socket | None:
         try:
-            return self._sock.accept()[0]
+            accepted = self._sock.accept()[0]
+            # Else the first answer after a TLS handshake waits 40 ms for the client's ACK.
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return accepted
         except OSError:
             return None
 
