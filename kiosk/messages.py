@@ -32,8 +32,9 @@ class Symbol(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         payload: The bytes inside, not yet trusted (base64 on the wire).
-        kind: `qr` for a whole QR Code model 2; `part` for a part of a structured append;
-            else the symbology's name in small letters, such as `microqr`.
+        kind: `qr` for a whole QR Code model 2; `part` for a part of a structured append, `gs1`
+            for a GS1 label (one with 20 digits exists), `unclear` where the symbol does not
+            tell; else the symbology's name in small letters, such as `microqr`.
         stage: The decoder stage that read it.
     """
 

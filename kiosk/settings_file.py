@@ -64,7 +64,7 @@ def load_settings(paths: Sequence[Path]) -> Loaded:
     findings += _prepare(merged)
     settings = None if findings else _convert(merged)
     if settings is None:
-        from kiosk.settings_findings import diagnose  # noqa: PLC0415 - only when something is wrong
+        from kiosk.settings_findings import diagnose
 
         is_whole = len(roots) == len(named)
         findings += diagnose(merged, is_whole=is_whole)
@@ -178,7 +178,7 @@ def _surroundings(merged: Mapping) -> Iterator[Finding]:
     """Check what depends on this machine: the time zone's data, the length of socket paths."""
     zone, place = _text_at(merged, "locale", "timezone")
     if zone and not _is_time_zone(zone):
-        from kiosk.settings_findings import zone_advice  # noqa: PLC0415 - rarely needed
+        from kiosk.settings_findings import zone_advice
 
         yield Finding(place.file, place.line, "locale.timezone", zone, zone_advice(zone))
     for section in ("scanner", "control"):
@@ -207,7 +207,7 @@ def _is_time_zone(name: str) -> bool:
                 return stream.read(4) == b"TZif"
         except OSError:
             pass
-    import zoneinfo  # noqa: PLC0415
+    import zoneinfo
 
     try:
         zoneinfo.ZoneInfo(name)

@@ -167,8 +167,8 @@ def _dotted_keys(info: inspect.Type, prefix: str) -> list[str]:
 
 def zone_advice(name: str) -> str:
     """Say what to do about a time zone that is not there."""
-    import difflib  # noqa: PLC0415
-    import zoneinfo  # noqa: PLC0415
+    import difflib
+    import zoneinfo
 
     known = zoneinfo.available_timezones()
     if not known:

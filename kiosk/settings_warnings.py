@@ -102,7 +102,7 @@ def host_of(url: str) -> str:
 
 def is_near(host: str) -> bool:
     """Whether a host is this machine or in the network around it, as far as its name tells."""
-    import ipaddress  # noqa: PLC0415 - only check-config asks
+    import ipaddress
 
     try:
         address = ipaddress.ip_address(host)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def nearest(name: str, prefix: str, siblings: Sequence[str], known: Sequence[str]) -> str | None:
     """Name the known dotted key that was most likely meant, or None."""
-    import difflib  # noqa: PLC0415 - only when something is wrong
+    import difflib
 
     word = name.lower().replace("-", "_")
     if near := difflib.get_close_matches(word, siblings, n=1, cutoff=0.6):
@@ -57,7 +57,7 @@ def leaf_words(node: Node, info: inspect.Type, default: Any) -> tuple[str, str]:
 
 
 def _text_words(value: str, types: list[inspect.Type], wants: str, *, is_quoted: bool) -> str:
-    import difflib  # noqa: PLC0415 - only when something is wrong
+    import difflib
 
     if any(isinstance(each, (inspect.StructType, inspect.DictType)) for each in types):
         spaced = "; after a key's colon stands a space" if re.match(r"\w+:\S", value) else ""

@@ -197,7 +197,7 @@ class _Reader:
         if isinstance(parent, Listing):
             return f"{parent.key}[{len(parent.items)}]", line, True
         pending = self._keys[-1]
-        assert pending is not None  # noqa: S101 - a value comes after its key
+        assert pending is not None
         name, line = pending
         key = f"{parent.key}.{name}" if parent.key else name
         if name in parent.entries:

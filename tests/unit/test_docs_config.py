@@ -139,4 +139,4 @@ def test_the_demo_needs_no_hardware_and_no_root():
     assert settings.camera.path == str(CONFIG.parent / "tests" / "data" / "frames")
     assert settings.panel.backend == "simulated"
     for path in (settings.journal.path, settings.control.socket, settings.scanner.socket):
-        assert path.startswith("/tmp/payme-kiosk/")  # noqa: S108
+        assert path.startswith("/tmp/payme-kiosk/")

@@ -1,0 +1,211 @@
+"""`kiosk doctor`: what works here, and what to do about what does not.
+
+Only looks: no request moves money, no pin is driven, no row is written.
+"""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+from hardware.errors import HardwareError
+from hardware.selftest import Finding
+from kiosk.errors import JournalError, SettingsError
+from kiosk.settings import Settings
+
+FREE_BYTES = 200 * 1024 * 1024
+BUILT_AFTER = datetime(2026, 11, 1, tzinfo=UTC)
+"""This version did not exist before; an earlier clock is wrong (a Pi has none of its own)."""
+FRAMES_TO_SEE = 10
+FRAME_WITHIN_S = 5.0
+SHARP_ENOUGH = 40.0
+"""Variance of the Laplacian of a frame with some structure in it; below, focus or lens are off."""
+
+
+def examine(config: Sequence[Path], *, as_json: bool) -> int:
+    """Run every check and print it.
+
+    Returns:
+        0 where everything is as it should be, 1 where something is not.
+    """
+    all_ok = True
+    for finding in _findings(config):
+        all_ok = all_ok and finding.ok
+        if as_json:
+            line = {
+                "check": finding.check,
+                "ok": finding.ok,
+                "detail": finding.detail,
+                "advice": finding.advice,
+            }
+            print(json.dumps(line, ensure_ascii=False), flush=True)
+        else:
+            print(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.check}: {finding.detail}")
+            if finding.advice:
+                print(f"      -> {finding.advice}", flush=True)
+    return 0 if all_ok else 1
+
+
+def _findings(config: Sequence[Path]) -> Iterator[Finding]:
+    from kiosk.settings_file import load_settings
+
+    try:
+        settings = load_settings(config).settings
+    except SettingsError as error:
+        for line in error.findings:
+            yield Finding("configuration", ok=False, detail=line, advice="mend it, then again")
+        return
+    yield Finding("configuration", ok=True, detail="loads; see `kiosk check-config`")
+    yield _clock()
+    yield _disk(settings)
+    yield _journal(settings)
+    yield _gateway(settings)
+    yield _zbar(settings)
+    state = _running(settings)
+    if state is not None:
+        # Camera and pins belong to the kiosk that runs; it knows them better.
+        yield state
+        return
+    checks: tuple[Callable[[Settings], Iterator[Finding]], ...] = (_pins, _camera)
+    for check in checks:
+        try:
+            yield from check(settings)
+        except HardwareError as error:
+            yield Finding(check.__name__[1:], ok=False, detail=error.detail, advice=error.advice)
+
+
+def _clock() -> Finding:
+    now = datetime.now(UTC)
+    detail = f"{now:%Y-%m-%d %H:%M:%S} UTC"
+    if now < BUILT_AFTER:
+        advice = "set the clock: connect the network and wait for NTP (timedatectl)"
+        return Finding("clock", ok=False, detail=f"{detail} is in the past", advice=advice)
+    return Finding("clock", ok=True, detail=detail)
+
+
+def _disk(settings: Settings) -> Finding:
+    folder = Path(settings.journal.path).parent
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    detail = f"{free // (1024 * 1024)} MiB free at {folder}"
+    if free < FREE_BYTES:
+        return Finding("disk", ok=False, detail=detail, advice="free some space")
+    if not os.access(folder, os.W_OK):
+        advice = "mend owner and mode, or run doctor as the user of the kiosk"
+        return Finding("disk", ok=False, detail=f"{folder} cannot be written", advice=advice)
+    return Finding("disk", ok=True, detail=detail)
+
+
+def _journal(settings: Settings) -> Finding:
+    from kiosk.payment.journal import Journal, unresolved_in
+    from kiosk.payment.journal_files import traces_of_earlier
+
+    path = Path(settings.journal.path)
+    if not path.exists():
+        if traces := traces_of_earlier(path):
+            advice = "put it back, or begin anew with `kiosk journal init`"
+            detail = f"{path} is missing, but {traces[0].name} tells of an earlier one"
+            return Finding("journal", ok=False, detail=detail, advice=advice)
+        return Finding("journal", ok=True, detail=f"{path} will be made at the first start")
+    try:
+        with closing(Journal.open_to_read(path)) as db:
+            sound = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+            count = db.execute("SELECT COUNT(DISTINCT intent) FROM row").fetchone()[0]
+            waiting = unresolved_in(db)
+    except JournalError as error:
+        return Finding("journal", ok=False, detail=str(error), advice="see the README, Journal")
+    if sound != "ok":
+        advice = "see the README, Journal"
+        return Finding("journal", ok=False, detail=f"damaged: {sound}", advice=advice)
+    detail = f"{path}: {count} payments"
+    if waiting:
+        detail += f", {len(waiting)} unresolved"
+        return Finding("journal", ok=False, detail=detail, advice="kiosk journal unresolved")
+    return Finding("journal", ok=True, detail=detail)
+
+
+def _gateway(settings: Settings) -> Finding:
+    from kiosk.payment.gateway import Gateway, NotReadyError, UnreachableError, ask_ready
+
+    try:
+        said = ask_ready(Gateway.from_settings(settings.gateway))
+    except SettingsError as error:
+        return Finding("gateway", ok=False, detail=str(error), advice="mend the configuration")
+    except (NotReadyError, UnreachableError) as error:
+        return Finding("gateway", ok=False, detail=str(error), advice="see the README, Gateway")
+    return Finding("gateway", ok=True, detail=f"{settings.gateway.url}: {said}")
+
+
+def _zbar(settings: Settings) -> Finding:
+    from ctypes.util import find_library
+
+    if "pyzbar" not in settings.scan.engines:
+        return Finding("libzbar", ok=True, detail="not used (scan.engines)")
+    if find_library("zbar") is None:
+        detail = "missing; the other engines work without it"
+        return Finding("libzbar", ok=True, detail=detail, advice="sudo apt install libzbar0")
+    return Finding("libzbar", ok=True, detail="found")
+
+
+def _running(settings: Settings) -> Finding | None:
+    import socket
+
+    import msgspec
+
+    from kiosk.messages import State
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(2)
+        try:
+            sock.connect(settings.control.socket)
+            line = sock.makefile("rb").readline()
+            state = msgspec.json.decode(line, type=State)
+        except (OSError, msgspec.MsgspecError):
+            return None
+    ok = state.state != "out_of_service"
+    detail = f"running: {state.state}" + (f" ({', '.join(state.reasons)})" if state.reasons else "")
+    return Finding("kiosk", ok=ok, detail=detail, advice="; ".join(state.details.values()))
+
+
+def _pins(settings: Settings) -> Iterator[Finding]:
+    from hardware.selftest import check_pins
+    from kiosk.wiring import panel_pins
+
+    simulated = settings.panel.backend == "simulated"
+    factory = "simulated" if simulated else settings.panel.pin_factory
+    yield from check_pins(panel_pins(settings), factory, settings.panel.chip)
+
+
+def _camera(settings: Settings) -> Iterator[Finding]:
+    import cv2
+
+    from kiosk.wiring import open_camera
+
+    camera = open_camera(settings.camera)
+    try:
+        camera.open()
+        until_s, seen, sharpest, brightness = time.monotonic() + FRAME_WITHIN_S, 0, 0.0, 0.0
+        while seen < FRAMES_TO_SEE and time.monotonic() < until_s:
+            frame = camera.read(timeout_s=1.0)
+            if frame is None:
+                continue
+            seen += 1
+            sharpest = max(sharpest, float(cv2.Laplacian(frame.luma, cv2.CV_64F).var()))
+            brightness = float(frame.luma.mean())
+            size = f"{frame.luma.shape[1]}x{frame.luma.shape[0]}"
+            frame.release()
+    finally:
+        camera.close()
+    if not seen:
+        advice = "unplug and plug the camera, then again"
+        yield Finding("camera", ok=False, detail=f"{camera.name}: no frame", advice=advice)
+        return
+    yield Finding("camera", ok=True, detail=f"{camera.name}: {size}, brightness {brightness:.0f}")
+    sharp = sharpest >= SHARP_ENOUGH
+    advice = "" if sharp else "hold a phone with a code 15 cm before the camera and turn the lens"
+    yield Finding("focus", ok=sharp, detail=f"sharpness {sharpest:.0f}", advice=advice)
