@@ -102,8 +102,9 @@ def _disk(settings: Settings) -> Finding:
 
 
 def _journal(settings: Settings) -> Finding:
-    from kiosk.payment.journal import Journal, unresolved_in
+    from kiosk.payment.journal import Journal
     from kiosk.payment.journal_files import traces_of_earlier
+    from kiosk.payment.journal_rows import unresolved_in
 
     path = Path(settings.journal.path)
     if not path.exists():
@@ -130,7 +131,8 @@ def _journal(settings: Settings) -> Finding:
 
 
 def _gateway(settings: Settings) -> Finding:
-    from kiosk.payment.gateway import Gateway, NotReadyError, UnreachableError, ask_ready
+    from kiosk.payment.gateway import Gateway, ask_ready
+    from kiosk.payment.gateway_trouble import NotReadyError, UnreachableError
 
     try:
         said = ask_ready(Gateway.from_settings(settings.gateway))

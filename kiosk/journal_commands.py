@@ -151,7 +151,7 @@ def _print_entries(found: list["Entry"], settings: "Settings", *, as_json: bool)
 
 
 def _show(args: argparse.Namespace) -> int:
-    from kiosk.payment.journal import rows_where
+    from kiosk.payment.journal_rows import rows_where
 
     with _reading(_settings(args)) as db:
         rows = rows_where(db, "intent = ?", args.intent)

@@ -23,7 +23,6 @@ class Cue(enum.Enum):
 class Reason(enum.Enum):
     """Why the kiosk invites nobody."""
 
-    STARTING = "starting"
     JOURNAL_DAMAGED = "journal_damaged"
     JOURNAL_NEWER = "journal_newer"
     JOURNAL_MISSING = "journal_missing"

@@ -125,8 +125,11 @@ def _late(memory: Memory, event: Word, *, announced: bool) -> tuple[Memory, tupl
     match event:
         case events.Connected():
             return memory, (effects.Abandon(event.intent_id),)
-        case events.AnswerLost():
-            return memory, ()  # its row says unknown already
+        case events.AnswerLost(detail=detail, raw=raw):
+            if raw is None:
+                return memory, ()  # its row says unknown already
+            # What came of the answer may hold the payment_id.
+            answer = Answer(Outcome.UNKNOWN, detail, raw=raw)
         case events.NotSent():
             answer = Answer(Outcome.NOT_SENT, event.detail)
         case events.OutcomeKnown():
@@ -159,7 +162,9 @@ def _settle(state: State, wishes: tuple[Effect, ...], now_s: float, policy: Poli
         state = OutOfService(replace(memory, item=0, walking_since_s=None))
         wishes = (*_without_idle(wishes), effects.Show(Cue.OUT_OF_SERVICE))
     elif isinstance(state, OutOfService) and not reasons:
-        state, shown = invite(memory, policy)
+        # Nobody looked meanwhile: a phone may have been held up all the time.
+        marks = tuple(mark for mark, _ in memory.in_view)
+        state, shown = invite(memory.dealt_with(marks, now_s), policy)
         wishes = (*wishes, *shown)
     if memory.stopping:
         if isinstance(state, Concluded):

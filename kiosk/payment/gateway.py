@@ -6,7 +6,6 @@ the connection hands it to its socket, never the class of an exception.
 """
 
 import contextlib
-import errno
 import json
 import logging
 import socket
@@ -15,22 +14,27 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.client import BadStatusLine, HTTPException
-from typing import Any, Literal
+from http.client import HTTPException
+from typing import Any
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import HTTPError, InvalidHeader, NameResolutionError, ProtocolError
-from urllib3.exceptions import TimeoutError as HTTPTimeoutError
+from urllib3.exceptions import HTTPError, InvalidHeader, ProtocolError
 from urllib3.response import BaseHTTPResponse
 from urllib3.util import parse_url
-from urllib3.util.ssl_ import create_urllib3_context
 
-from kiosk.core.cues import Reason
 from kiosk.core.intent import Answer
 from kiosk.core.money import amount_for_gateway
-from kiosk.errors import GatewayError, NoAnswerError, NotSentError, SettingsError
+from kiosk.errors import NoAnswerError, NotSentError
 from kiosk.payment.answer import MAX_BODY_BYTES, read_answer
+from kiosk.payment.gateway_trouble import (
+    NotReadyError,
+    UnreachableError,
+    UnreadableError,
+    explain,
+    kind_of,
+)
 from kiosk.payment.request import PATH, request_body
+from kiosk.payment.tls import tls_context
 from kiosk.settings import GatewaySettings
 
 WARM_FOR_S = 2.0
@@ -42,18 +46,6 @@ _NOT_READY_CODES = {102: "the fiscal module is not initialised", 333: "the subsc
 _BROKEN = (HTTPError, HTTPException, OSError, ValueError)
 # It logs broken headers whole, and a box may echo the code in them.
 logging.getLogger("urllib3").setLevel(logging.CRITICAL)
-
-
-class NotReadyError(GatewayError):
-    """The box answers, and says that it cannot register payments now."""
-
-
-class UnreachableError(GatewayError):
-    """The box does not answer; nothing of a payment has left."""
-
-
-class _UnreadableError(ValueError):
-    """An answer came, and its body is not to be trusted; the text is ours, not the box's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +79,7 @@ class Gateway:
             host=url.host or "",
             port=url.port or (443 if scheme == "https" else 80),
             base_path=(url.path or "").rstrip("/"),
-            tls=_context(settings) if scheme == "https" else None,
+            tls=tls_context(settings) if scheme == "https" else None,
             headers={
                 "Accept": "application/json",
                 "Accept-Encoding": "identity",
@@ -150,7 +142,7 @@ class Call:
             self._line.connect()
         except _BROKEN as error:
             self.close()
-            raise UnreachableError(explain(error, gateway)) from error
+            raise UnreachableError(explain(error, gateway.where)) from error
         # Of our own: http.client forgets the socket as soon as an answer says that it is the last.
         self._sock = self._line.sock
         if self._is_hung_up:
@@ -176,7 +168,7 @@ class Call:
         try:
             status, body = self._exchange(line, "GET", "/info/", None)
             said = _readiness(status, body)
-        except _UnreadableError as error:
+        except UnreadableError as error:
             if self._is_hung_up:
                 raise UnreachableError(self._no_info("it took too long")) from error
             # The answer is of no use, nor is what may follow it; the payment needs neither.
@@ -188,7 +180,7 @@ class Call:
             raise
         except _BROKEN as error:
             self.close()
-            kind = "it took too long" if self._is_hung_up else _kind(error)
+            kind = "it took too long" if self._is_hung_up else kind_of(error)
             raise UnreachableError(self._no_info(kind)) from error
         self._used_at_s = time.monotonic()
         self.info_took_s = self._used_at_s - started_s
@@ -245,8 +237,8 @@ class Call:
         except _BROKEN as error:
             # The class of the error does not tell; the connection noted whether it began to send.
             if line.began_to_send:
-                raise NoAnswerError(f"no usable answer: {_kind(error)}") from error
-            raise NotSentError(f"nothing was sent: {_kind(error)}") from error
+                raise NoAnswerError(f"no usable answer: {kind_of(error)}") from error
+            raise NotSentError(f"nothing was sent: {kind_of(error)}") from error
         finally:
             self._hang_up_line()
         return read_answer(
@@ -271,16 +263,16 @@ class Call:
         try:
             response = line.getresponse()
         except InvalidHeader as error:
-            raise _UnreadableError("Content-Length is doubled") from error
+            raise UnreadableError("Content-Length is doubled") from error
         received = bytearray()
         try:
             for piece in _body(response):
                 received += piece
                 if len(received) > MAX_BODY_BYTES:
-                    raise _UnreadableError("the body is too large")
+                    raise UnreadableError("the body is too large")
             if self._is_hung_up:
                 # Ours, though it looks like the end of a body without a length.
-                raise _UnreadableError("it did not end in time")
+                raise UnreadableError("it did not end in time")
             return response.status, bytes(received)
         finally:
             self.received = bytes(received[:MAX_BODY_BYTES])
@@ -350,24 +342,24 @@ def _body(response: BaseHTTPResponse) -> Iterator[bytes]:
     """The body in pieces, as they come.
 
     Raises:
-        _UnreadableError: Its length or encoding is not to be trusted, or it ended early.
+        UnreadableError: Its length or encoding is not to be trusted, or it ended early.
         HTTPError, OSError: The connection broke.
     """
     lengths = response.headers.getlist("Content-Length")
     if len(lengths) > 1 or not all(text.isascii() and text.isdigit() for text in lengths):
-        raise _UnreadableError("Content-Length is doubled or no number")
+        raise UnreadableError("Content-Length is doubled or no number")
     if lengths and response.headers.getlist("Transfer-Encoding"):
-        raise _UnreadableError("two lengths contradict each other")
+        raise UnreadableError("two lengths contradict each other")
     if lengths and int(lengths[0][:12]) > MAX_BODY_BYTES:
-        raise _UnreadableError("the body is too large")
+        raise UnreadableError("the body is too large")
     if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise _UnreadableError("the body is encoded although identity was asked for")
+        raise UnreadableError("the body is encoded although identity was asked for")
     try:
         # read1, not read: what came before a hang-up may hold a payment_id.
         while piece := response.read1(16 * 1024):
             yield piece
     except ProtocolError as error:
-        raise _UnreadableError("it broke off or breaks the rules of HTTP") from error
+        raise UnreadableError("it broke off or breaks the rules of HTTP") from error
 
 
 def _readiness(status: int, body: bytes) -> str:
@@ -388,94 +380,3 @@ def _readiness(status: int, body: bytes) -> str:
 
 def _unavailable(why: str) -> str:
     return f"readiness not available (/info/: {why}); it sells all the same"
-
-
-def _context(settings: GatewaySettings) -> ssl.SSLContext:
-    context = create_urllib3_context(ssl_minimum_version=ssl.TLSVersion.TLSv1_2)
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.check_hostname = True
-    try:
-        if settings.ca_file is not None:
-            context.load_verify_locations(settings.ca_file)
-        else:
-            context.load_default_certs()
-    except (OSError, ssl.SSLError) as error:
-        raise SettingsError([f"gateway.ca_file: {settings.ca_file}: {_kind(error)}"]) from error
-    if settings.client_cert_file is not None:
-        try:
-            context.load_cert_chain(
-                settings.client_cert_file, settings.client_key_file, _no_password
-            )
-        except (OSError, ssl.SSLError) as error:
-            files = f"{settings.client_cert_file}, {settings.client_key_file}"
-            raise SettingsError([f"gateway.client_cert_file: {files}: {_kind(error)}"]) from error
-    return context
-
-
-def _no_password() -> str:
-    raise OSError(errno.EACCES, "the key has a password; store it without one, mode 0600")
-
-
-_CERTIFICATE_ADVICE: dict[int, str] = {
-    9: "the certificate is not yet valid: check the clock of this kiosk",
-    10: "the certificate has expired: check the clock of this kiosk, then renew the certificate",
-    18: "the certificate is self-signed: name the certificate itself in gateway.ca_file",
-    19: "an unknown CA signed the certificate: name it in gateway.ca_file",
-    20: "an unknown CA signed the certificate: name it in gateway.ca_file",
-    21: "an unknown CA signed the certificate: name it in gateway.ca_file",
-    62: "the certificate is for another host: use the name in the certificate in gateway.url",
-    64: "the certificate is for another address: use the name in the certificate in gateway.url",
-}
-
-
-def explain(error: BaseException, gateway: Gateway) -> str:
-    """One sentence with what to do about a connection that did not come about."""
-    where = gateway.where
-    cause: BaseException | None = error
-    reason = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            advice = _CERTIFICATE_ADVICE.get(cause.verify_code, cause.verify_message)
-            return f"{where}: {advice}"
-        if isinstance(cause, (NameResolutionError, socket.gaierror)):
-            return f"{where}: this name is unknown: check gateway.url and the network's DNS"
-        if isinstance(cause, ConnectionRefusedError):
-            return f"{where}: refused: is the box on, and is the port in gateway.url right?"
-        if isinstance(cause, OSError) and cause.strerror:
-            reason = cause
-        cause = cause.__cause__ or cause.__context__
-    if isinstance(reason, TimeoutError | HTTPTimeoutError):
-        return f"{where}: no answer: is the box on, and on this network?"
-    text = str(reason)
-    if "WRONG_VERSION_NUMBER" in text or "record layer" in text.lower():
-        return f"{where}: it does not speak TLS: should gateway.url begin with http:// ?"
-    if "PROTOCOL_VERSION" in text or "UNSUPPORTED_PROTOCOL" in text:
-        return f"{where}: it speaks no TLS from 1.2 on: update the box"
-    return f"{where}: {_kind(reason)}"
-
-
-def _kind(error: BaseException) -> str:
-    """What kind of failure, without the text of requests or answers in it."""
-    if isinstance(error, _UnreadableError):
-        return str(error)
-    if isinstance(error, TimeoutError | HTTPTimeoutError):
-        return "it took too long"
-    if isinstance(error, ssl.SSLError) and "CERTIFICATE_REQUIRED" in str(error):
-        return "it wants a client certificate: name it in gateway.client_cert_file"
-    if isinstance(error, ConnectionError | ssl.SSLEOFError | ssl.SSLZeroReturnError):
-        return "it hung up"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    if isinstance(error, BadStatusLine):
-        return "what came is no HTTP: check the port, or should gateway.url begin with https:// ?"
-    return type(error).__name__
-
-
-Trouble = tuple[Literal[Reason.GATEWAY_UNREACHABLE, Reason.GATEWAY_NOT_READY], str]
-
-
-def trouble_of(error: UnreachableError | NotReadyError) -> Trouble:
-    """The reason against selling that this error is."""
-    if isinstance(error, NotReadyError):
-        return Reason.GATEWAY_NOT_READY, str(error)
-    return Reason.GATEWAY_UNREACHABLE, str(error)

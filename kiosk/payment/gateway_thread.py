@@ -15,14 +15,8 @@ from kiosk.core import events
 from kiosk.core.cues import Reason
 from kiosk.core.intent import Intent
 from kiosk.errors import NoAnswerError, NotSentError
-from kiosk.payment.gateway import (
-    Call,
-    Gateway,
-    NotReadyError,
-    UnreachableError,
-    ask_ready,
-    trouble_of,
-)
+from kiosk.payment.gateway import Call, Gateway, ask_ready
+from kiosk.payment.gateway_trouble import NotReadyError, UnreachableError, trouble_of
 from kiosk.payment.mailbox import Post, ThreadDied
 
 log = logging.getLogger(__name__)

@@ -9,13 +9,10 @@ import contextlib
 import hashlib
 import hmac
 import json
-import os
-import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import wraps
 from pathlib import Path
@@ -31,6 +28,8 @@ from kiosk.errors import (
 )
 from kiosk.payment import journal_files as files
 from kiosk.payment import journal_schema as schema
+from kiosk.payment.journal_rows import Row, rows_where, unresolved_in
+from kiosk.payment.journal_sqlite import mac_key, open_file, set_up, translated
 
 WAL_KEPT_BYTES = 256 * 1024
 """About a dozen payments. Folding the WAL in more often writes the same pages more often."""
@@ -38,28 +37,6 @@ WAL_KEPT_S = 24 * 3600.0
 """Only folding it in removes what was erased from the disk as well."""
 _OUTCOME_ROW = {outcome: RowKind(outcome.value) for outcome in Outcome}
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the journal.
-
-    Attributes:
-        at: Wall time, ISO 8601, UTC.
-        boot, boot_s: Which boot of the machine and how far into it: order survives a clock step.
-        body: What this kind of row tells; no code, no phone number.
-    """
-
-    seq: int
-    intent: str
-    kind: RowKind
-    at: str
-    boot: str
-    boot_s: float
-    amount_sum: int | None
-    reference: str | None
-    payment_id: str | None
-    body: dict[str, Any]
 
 
 P = ParamSpec("P")
@@ -73,7 +50,7 @@ def _asks(
 
     @wraps(question)
     def asked(self: "Journal", /, *args: P.args, **kwargs: P.kwargs) -> T:
-        with _translated(self.path):
+        with translated(self.path):
             try:
                 return question(self, *args, **kwargs)
             except ValueError as error:
@@ -92,7 +69,7 @@ class Journal:
         self._lock = lock
         self._boot = _boot_id()
         self._folded_at_s = _boot_s()
-        self._mac_key = _mac_key(db)
+        self._mac_key = mac_key(db)
 
     @classmethod
     def open(cls, path: Path, *, new: bool = False) -> "Journal":
@@ -116,9 +93,9 @@ class Journal:
                     files.move_aside(path, datetime.now(UTC))
                 else:
                     files.refuse_silent_beginning(path)
-            with _translated(path):
-                db = _open_file(path)
-                _set_up(db, path)
+            with translated(path):
+                db = open_file(path)
+                set_up(db, path, _now())
                 journal = cls(path, db, lock)
                 journal.probe()
             files.mark_made(path)
@@ -140,7 +117,7 @@ class Journal:
         """
         if not path.exists():
             raise JournalError(f"there is no journal at {path} yet")
-        with _translated(path):
+        with translated(path):
             uri = path.absolute().as_uri() + "?mode=ro"
             db = sqlite3.connect(uri, uri=True, isolation_level=None)
             try:
@@ -248,7 +225,7 @@ class Journal:
             JournalWriteError: It could not.
         """
         oldest = (datetime.now(UTC) - timedelta(days=keep_days)).isoformat(timespec="seconds")
-        with _translated(self.path):
+        with translated(self.path):
             query = "SELECT 1 FROM secret WHERE at < ? LIMIT 1"
             has_old = self._db.execute(query, (oldest,)).fetchone() is not None
         if has_old:
@@ -257,7 +234,7 @@ class Journal:
             self._folded_at_s = float("-inf")
         is_long = files.size_of(files.beside(self.path, "-wal")) > WAL_KEPT_BYTES
         if is_long or _boot_s() - self._folded_at_s > WAL_KEPT_S:
-            with _translated(self.path):
+            with translated(self.path):
                 is_busy = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
             if not is_busy:  # else a reader stands in the way: next time
                 self._folded_at_s = _boot_s()
@@ -378,7 +355,7 @@ class Journal:
 
     @contextmanager
     def _durable(self) -> Iterator[None]:
-        with _translated(self.path):
+        with translated(self.path):
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -387,105 +364,6 @@ class Journal:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
-
-
-def rows_where(db: sqlite3.Connection, condition: str, *values: object) -> list[Row]:
-    """Rows in the order of writing. `condition` is a constant of this program, never input."""
-    columns = "seq, intent, kind, at, boot, boot_s, amount_sum, reference, payment_id, body"
-    query = f"SELECT {columns} FROM row WHERE {condition} ORDER BY seq"  # noqa: S608 - see above
-    return [
-        Row(seq, intent, RowKind(kind), at, boot, boot_s, amount, reference, pid, json.loads(body))
-        for seq, intent, kind, at, boot, boot_s, amount, reference, pid, body in db.execute(
-            query, values
-        )
-    ]
-
-
-def unresolved_in(db: sqlite3.Connection) -> list[str]:
-    """Intents that wait for staff, oldest first."""
-    query = (
-        "SELECT intent FROM row"
-        " WHERE kind IN ('unknown', 'resolved_approved', 'resolved_declined')"
-        " GROUP BY intent ORDER BY MIN(seq)"
-    )
-    found = []
-    for (intent_id,) in db.execute(query).fetchall():
-        if standing_of(row.kind for row in rows_where(db, "intent = ?", intent_id)).is_open:
-            found.append(intent_id)
-    return found
-
-
-def _open_file(path: Path) -> sqlite3.Connection:
-    if not path.exists():
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    return sqlite3.connect(path, isolation_level=None, check_same_thread=True)
-
-
-def _set_up(db: sqlite3.Connection, path: Path) -> None:
-    db.execute("PRAGMA busy_timeout = 2000").fetchall()
-    # Half of SQLite's usual page: a payment touches eight pages, and all are written whole.
-    db.execute("PRAGMA page_size = 2048").fetchall()
-    found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
-    if found != "ok":
-        raise JournalDamagedError(f"{path} is damaged: {found}")
-    # Without a table and without the mark: new, or power was cut while it was made.
-    has_tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone() != (0,)
-    is_unborn = not has_tables and not files.beside(path, ".made").exists()
-    if path.stat().st_size == 0:
-        is_unborn = True
-    version = schema.VERSION if is_unborn else schema.check(db)
-    # The row of each pragma is fetched: an error while it is set is swallowed otherwise.
-    mode = db.execute("PRAGMA journal_mode = WAL").fetchone()
-    # FULL, not NORMAL: with NORMAL a power cut may take back the last commits.
-    db.execute("PRAGMA synchronous = FULL").fetchall()
-    level = db.execute("PRAGMA synchronous").fetchone()
-    if mode != ("wal",) or level != (2,):
-        raise JournalWriteError(f"{path}: WAL with synchronous=FULL cannot be had on this disk")
-    # A checkpoint in the middle of a payment would stand between press and request; see tidy.
-    db.execute("PRAGMA wal_autocheckpoint = 0").fetchall()
-    db.execute("PRAGMA secure_delete = ON").fetchall()
-    if is_unborn:
-        schema.create(db, secrets.token_bytes(32), _now())
-        files.sync_folder(path)
-    else:
-        schema.bring_up(db, version)
-
-
-def _mac_key(db: sqlite3.Connection) -> bytes:
-    found = db.execute("SELECT mac_key FROM device").fetchone()
-    if found is None or not isinstance(found[0], bytes):
-        raise JournalDamagedError("the journal has lost the key by which it knows spent codes")
-    return found[0]
-
-
-@contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    """SQLite's errors by what the caller may now do."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", None)
-        primary = code & 0xFF if code is not None else None
-        if primary in _DAMAGED:
-            raise JournalDamagedError(f"{path} is damaged: {error}") from error
-        raise JournalWriteError(f"{path} cannot be used: {error}{_advice(primary)}") from error
-
-
-# A plain SQLITE_ERROR: a table or column is missing, as every statement here is a constant.
-_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
-
-
-_ADVICE: dict[int, str] = {
-    sqlite3.SQLITE_FULL: "; free some space on this disk",
-    sqlite3.SQLITE_READONLY: "; mount it writable, or mend its owner and mode",
-    sqlite3.SQLITE_CANTOPEN: "; mend the owner and mode of the file and its folder",
-    sqlite3.SQLITE_IOERR: "; the disk fails: replace the card",
-    sqlite3.SQLITE_BUSY: "; another program holds it",
-}
-
-
-def _advice(primary: int | None) -> str:
-    return _ADVICE.get(primary, "") if primary is not None else ""
 
 
 def _now() -> str:

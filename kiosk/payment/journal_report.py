@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import date, datetime, tzinfo
 
 from kiosk.core.intent import RowKind, standing_of
-from kiosk.payment.journal import Row, rows_where
+from kiosk.payment.journal_rows import Row, rows_where
 
 _RESOLUTIONS = (RowKind.RESOLVED_APPROVED, RowKind.RESOLVED_DECLINED)
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")

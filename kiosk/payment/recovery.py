@@ -6,8 +6,10 @@ from pathlib import Path
 
 import msgspec
 
+from kiosk.core import events
 from kiosk.core.intent import Answer, Outcome
 from kiosk.core.memory import Memory, Policy
+from kiosk.core.paying import believed
 from kiosk.payment import journal_files as files
 from kiosk.payment.journal import Journal
 
@@ -46,6 +48,19 @@ def spill(path: Path, spilled: Spilled) -> None:
     files.append_spill(path, msgspec.json.encode(spilled))
 
 
+def save(journal: Journal, spilled: Spilled) -> None:
+    """Write an outcome that had to wait.
+
+    Whether its payment_id belongs to another payment could not be asked while it came.
+
+    Raises:
+        JournalWriteError: Still not possible.
+    """
+    known = journal.knows_payment(spilled.answer.payment_id, spilled.intent)
+    answer = believed(events.OutcomeKnown(spilled.intent, spilled.answer, known))
+    journal.record_outcome(spilled.intent, answer, late=spilled.late)
+
+
 def empty_spill(journal: Journal) -> None:
     """Move what the spill file holds into the journal.
 
@@ -61,7 +76,7 @@ def empty_spill(journal: Journal) -> None:
             log.error("a line of the spill file cannot be read and stays there")
             is_whole = False
             continue
-        journal.record_outcome(spilled.intent, spilled.answer, late=spilled.late)
+        save(journal, spilled)
         log.warning("outcome from the spill file", extra={"intent": spilled.intent})
     if is_whole:
         files.clear_spill(journal.path)

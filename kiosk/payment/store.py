@@ -16,7 +16,7 @@ from kiosk.errors import (
 )
 from kiosk.payment import journal_files as files
 from kiosk.payment.journal import Journal
-from kiosk.payment.recovery import Spilled, empty_spill, spill
+from kiosk.payment.recovery import Spilled, empty_spill, save, spill
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +44,7 @@ class Store:
         self.journal: Journal | None = None
         self.trouble: tuple[Reason, str] | None = None
         self._unsaved: list[Spilled] = []
+        self._is_spilled = True
         self._never_submitted: set[str] = set()
         self._logged: tuple[Reason, str] | None = None
         self.reopen()
@@ -98,6 +99,7 @@ class Store:
         try:
             spill(self.path, spilled)
         except OSError as error:
+            self._is_spilled = False
             log.critical(
                 "an outcome is in memory only; do not switch off",
                 extra={
@@ -107,6 +109,11 @@ class Store:
                     "detail": error.strerror,
                 },
             )
+
+    @property
+    def holds_outcome(self) -> bool:
+        """An outcome is in memory and nowhere else: the process must not end."""
+        return bool(self._unsaved) and not self._is_spilled
 
     def try_again(self) -> list[str]:
         """Open the journal anew and write what waits.
@@ -126,8 +133,9 @@ class Store:
             empty_spill(self.journal)
             while self._unsaved:
                 waiting = self._unsaved[0]
-                self.journal.record_outcome(waiting.intent, waiting.answer, late=waiting.late)
+                save(self.journal, waiting)
                 saved.append(self._unsaved.pop(0).intent)
+            self._is_spilled = True
             while self._never_submitted:
                 self._disown(self.journal, next(iter(self._never_submitted)))
         except JournalError as error:

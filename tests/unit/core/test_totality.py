@@ -40,7 +40,7 @@ STATES = [
     concluded(APPROVED).state,
     concluded(UNKNOWN).state,
     given_up().state,
-    OutOfService(Memory(troubles=((Reason.STARTING, ""),))),
+    OutOfService(Memory(troubles=((Reason.CAMERA_DOWN, ""),))),
     OutOfService(Memory()),
     submitting().take(events.StopRequested(), at_s=2).state,
 ]

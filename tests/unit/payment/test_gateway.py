@@ -21,14 +21,8 @@ from kiosk.core.cues import Reason
 from kiosk.core.intent import Outcome
 from kiosk.errors import NoAnswerError, NotSentError, SettingsError
 from kiosk.payment import gateway as gateway_module
-from kiosk.payment.gateway import (
-    Call,
-    Gateway,
-    NotReadyError,
-    UnreachableError,
-    ask_ready,
-    trouble_of,
-)
+from kiosk.payment.gateway import Call, Gateway, ask_ready
+from kiosk.payment.gateway_trouble import NotReadyError, UnreachableError, trouble_of
 from kiosk.sandbox.faults import Pace
 from kiosk.sandbox.gateway import SandboxGateway
 from kiosk.settings import GatewaySettings

@@ -1,0 +1,96 @@
+"""SQLite as the journal needs it: strict to the disk, and its errors by what may be done."""
+
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kiosk.errors import JournalDamagedError, JournalWriteError
+from kiosk.payment import journal_files as files
+from kiosk.payment import journal_schema as schema
+
+
+def open_file(path: Path) -> sqlite3.Connection:
+    """A connection to a database file, made where it is missing, readable by its owner only."""
+    if not path.exists():
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    return sqlite3.connect(path, isolation_level=None, check_same_thread=True)
+
+
+def set_up(db: sqlite3.Connection, path: Path, at: str) -> None:
+    """Check the file, make what a commit means as strict as it gets, and create the tables.
+
+    Raises:
+        JournalDamagedError, JournalNewerError, JournalWriteError: As they say.
+    """
+    db.execute("PRAGMA busy_timeout = 2000").fetchall()
+    # Half of SQLite's usual page: a payment touches eight pages, and all are written whole.
+    db.execute("PRAGMA page_size = 2048").fetchall()
+    found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if found != "ok":
+        raise JournalDamagedError(f"{path} is damaged: {found}")
+    # Without a table and without the mark: new, or power was cut while it was made.
+    has_tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone() != (0,)
+    is_unborn = not has_tables and not files.beside(path, ".made").exists()
+    if path.stat().st_size == 0:
+        is_unborn = True
+    version = schema.VERSION if is_unborn else schema.check(db)
+    # The row of each pragma is fetched: an error while it is set is swallowed otherwise.
+    mode = db.execute("PRAGMA journal_mode = WAL").fetchone()
+    # FULL, not NORMAL: with NORMAL a power cut may take back the last commits.
+    db.execute("PRAGMA synchronous = FULL").fetchall()
+    level = db.execute("PRAGMA synchronous").fetchone()
+    if mode != ("wal",) or level != (2,):
+        raise JournalWriteError(f"{path}: WAL with synchronous=FULL cannot be had on this disk")
+    # A checkpoint in the middle of a payment would stand between press and request; see tidy.
+    db.execute("PRAGMA wal_autocheckpoint = 0").fetchall()
+    db.execute("PRAGMA secure_delete = ON").fetchall()
+    if is_unborn:
+        schema.create(db, secrets.token_bytes(32), at)
+        files.sync_folder(path)
+    else:
+        schema.bring_up(db, version)
+
+
+def mac_key(db: sqlite3.Connection) -> bytes:
+    """The device's key for what is kept of spent codes.
+
+    Raises:
+        JournalDamagedError: It is gone.
+    """
+    found = db.execute("SELECT mac_key FROM device").fetchone()
+    if found is None or not isinstance(found[0], bytes):
+        raise JournalDamagedError("the journal has lost the key by which it knows spent codes")
+    return found[0]
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """SQLite's errors by what the caller may now do."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", None)
+        primary = code & 0xFF if code is not None else None
+        if primary in _DAMAGED:
+            raise JournalDamagedError(f"{path} is damaged: {error}") from error
+        raise JournalWriteError(f"{path} cannot be used: {error}{_advice(primary)}") from error
+
+
+# A plain SQLITE_ERROR: a table or column is missing, as every statement here is a constant.
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
+
+
+_ADVICE: dict[int, str] = {
+    sqlite3.SQLITE_FULL: "; free some space on this disk",
+    sqlite3.SQLITE_READONLY: "; mount it writable, or mend its owner and mode",
+    sqlite3.SQLITE_CANTOPEN: "; mend the owner and mode of the file and its folder",
+    sqlite3.SQLITE_IOERR: "; the disk fails: replace the card",
+    sqlite3.SQLITE_BUSY: "; another program holds it",
+}
+
+
+def _advice(primary: int | None) -> str:
+    return _ADVICE.get(primary, "") if primary is not None else ""
