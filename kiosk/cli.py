@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from kiosk.errors import KioskError
+from kiosk.errors import JournalBusyError, JournalError, KioskError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -18,18 +18,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = _parser().parse_args(argv)
     try:
-        return int(args.run(args))
+        code = int(args.run(args))
+        sys.stdout.flush()  # here, where a reader that left is no mistake
     except KioskError as error:
         _complain(str(error))
-        return error.exit_code
+        # What a journal cannot show is "nothing found": nothing of ours is broken.
+        is_finding = isinstance(error, JournalError) and not isinstance(error, JournalBusyError)
+        return 1 if is_finding else error.exit_code
     except BrokenPipeError:
         # `kiosk journal list | head`: the reader has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
         return 130
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - translated there
         return _unexpected(error)
+    return code
 
 
 def _unexpected(error: Exception) -> int:
@@ -41,8 +45,14 @@ def _unexpected(error: Exception) -> int:
         _complain(str(error))
         return 3 if isinstance(error, PinsError) else 1
     # Only the kind: the text of a foreign error may hold what nobody should read.
+    import traceback
+
+    places = [
+        f"{Path(f.filename).name}:{f.lineno}" for f in traceback.extract_tb(error.__traceback__)
+    ]
     _complain(
-        f"internal error ({type(error).__name__}); run it again with KIOSK_DEBUG=1 to see where"
+        f"internal error ({type(error).__name__} at {' > '.join(places[-4:])}); please report this "
+        "line; KIOSK_DEBUG=1 shows more"
     )
     return 70
 
@@ -85,7 +95,9 @@ def _parser() -> argparse.ArgumentParser:
     command("check-config", _check_config, "validate the configuration and show what it means")
     command("doctor", _doctor, "camera, pins, gateway, clock, disk, journal: what works")
     bench = command("bench", _bench, "the figures of the payment path, measured here")
-    bench.add_argument("--payments", type=int, default=200, metavar="N")
+    bench.add_argument(
+        "--payments", type=int, default=200, metavar="N", help="of each kind (default: 200)"
+    )
     sandbox = command("sandbox", _sandbox, "a gateway that behaves like the real one")
     sandbox.add_argument("--port", type=int, default=0, metavar="N")
     sandbox.add_argument("--tls", action="store_true", help="HTTPS with a CA of its own")

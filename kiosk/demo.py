@@ -93,19 +93,31 @@ class Kiosk:
                 time.sleep(0.02)
             else:
                 return sock
+        self._process.kill()
+        self._process.wait()
+        self._log.close()
         raise KioskError(f"the kiosk did not start; see {self._folder / 'kiosk.log'}")
 
     def _listen(self) -> None:
         decoder: msgspec.json.Decoder[State | Ok | Error] = msgspec.json.Decoder(State | Ok | Error)
         lines = LineReader()
-        while data := self._socket.recv(65_536):
-            for line in lines.feed(data):
-                message = decoder.decode(line)
-                if isinstance(message, State):
-                    self._states.put(message)
-                else:
-                    self._answers.put(message)
+        with contextlib.suppress(OSError):
+            while data := self._socket.recv(65_536):
+                for line in lines.feed(data):
+                    message = decoder.decode(line)
+                    if isinstance(message, State):
+                        self._states.put(message)
+                    else:
+                        self._answers.put(message)
         self._states.put(None)
+
+    def remark(self) -> str:
+        """What the kiosk's log says about this machine, such as a missing libzbar."""
+        log = (self._folder / "kiosk.log").read_text(encoding="utf-8").splitlines()
+        warnings = [
+            entry["message"] for entry in map(json.loads, log) if entry["level"] == "warning"
+        ]
+        return "".join(f"  ({message})\n" for message in warnings).rstrip("\n")
 
     def hold_up(self, name: str) -> None:
         """Show a recorded frame to the camera, until another one is shown."""
@@ -126,7 +138,10 @@ class Kiosk:
     def command(self, command: Command) -> None:
         """Send a command and wait for its answer."""
         self._socket.sendall(encode(command))
-        answer = self._answers.get(timeout=10)
+        try:
+            answer = self._answers.get(timeout=10)
+        except queue.Empty:
+            raise KioskError("the kiosk does not answer") from None
         if isinstance(answer, Error):
             raise KioskError(answer.message)
 
@@ -150,13 +165,10 @@ class Kiosk:
             self.state = state
         return self.state
 
-    def close(self) -> None:
-        """Stop the kiosk as systemd would."""
-        self._process.terminate()
-        try:
-            self._process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
+    def cut_power(self) -> None:
+        """End it as a pulled plug would: whatever the customers were told is on disk."""
+        self._process.kill()
+        self._process.wait()
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
@@ -180,13 +192,13 @@ def _pays(kiosk: Kiosk, frame: str) -> str:
     return outcome
 
 
-def _approved(kiosk: Kiosk, gateway: SandboxGateway) -> str:
+def _approved(kiosk: Kiosk, _gateway: SandboxGateway) -> str:
     outcome = _pays(kiosk, "approved")
     kiosk.wait(_is("ready"))
     return outcome
 
 
-def _used(kiosk: Kiosk, gateway: SandboxGateway) -> str:
+def _used(kiosk: Kiosk, _gateway: SandboxGateway) -> str:
     kiosk.hold_up("approved")
     kiosk.wait(lambda state: state.cue == Cue.NOT_ACCEPTED.value)
     kiosk.hold_up("nobody")
@@ -194,13 +206,13 @@ def _used(kiosk: Kiosk, gateway: SandboxGateway) -> str:
     return "not_accepted"
 
 
-def _declined(kiosk: Kiosk, gateway: SandboxGateway) -> str:
+def _declined(kiosk: Kiosk, _gateway: SandboxGateway) -> str:
     outcome = _pays(kiosk, "declined")
     kiosk.wait(_is("ready"))
     return outcome
 
 
-def _left(kiosk: Kiosk, gateway: SandboxGateway) -> str:
+def _left(kiosk: Kiosk, _gateway: SandboxGateway) -> str:
     kiosk.hold_up("left")
     kiosk.wait(_is("awaiting_confirm"))
     kiosk.hold_up("nobody")
@@ -246,7 +258,7 @@ def _gateway_down(kiosk: Kiosk, gateway: SandboxGateway) -> str:
     return outcome
 
 
-def _second(kiosk: Kiosk, gateway: SandboxGateway) -> str:
+def _second(kiosk: Kiosk, _gateway: SandboxGateway) -> str:
     return _pays(kiosk, "second")
 
 
@@ -281,9 +293,11 @@ def run_demo(*, as_json: bool, keep: Path | None) -> int:
         try:
             kiosk.hold_up("nobody")
             kiosk.wait(_is("ready"), within_s=30)
+            say(kiosk.remark())
             told = [_serve(kiosk, gateway, as_json, *line) for line in SCRIPT]
+            say("\n  (somebody pulls the plug)")
         finally:
-            kiosk.close()
+            kiosk.cut_power()
         say("\nThe journal:")
         code = subprocess.run(  # noqa: S603 - our own program
             [

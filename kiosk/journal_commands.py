@@ -6,6 +6,7 @@ without one, the command takes the journal's lock.
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -21,7 +22,7 @@ from kiosk.errors import (
     JournalMissingError,
     UsageError,
 )
-from kiosk.messages import Error, Resolve
+from kiosk.messages import Acknowledge, Error, Ok, Resolve
 
 if TYPE_CHECKING:
     import sqlite3
@@ -66,9 +67,11 @@ def add_journal_commands(commands: Any, common: argparse.ArgumentParser) -> None
     part("unresolved", _unresolved, "payments whose end nobody knows")
     resolve = part("resolve", _resolve, "state how an unknown payment ended")
     resolve.add_argument("intent", metavar="ID")
-    resolve.add_argument("--outcome", choices=("approved", "declined"), required=True)
-    resolve.add_argument("--by", required=True, metavar="WHO")
-    resolve.add_argument("--why", required=True, metavar="TEXT")
+    resolve.add_argument(
+        "--outcome", choices=("approved", "declined"), required=True, help="how it really ended"
+    )
+    resolve.add_argument("--by", required=True, metavar="WHO", help="who found that out")
+    resolve.add_argument("--why", required=True, metavar="TEXT", help="where it was found")
     resolve.add_argument("--payment-id", metavar="P", help="the provider's, where it was found")
     part("init", _init, "begin a new journal although an earlier one is gone or damaged")
 
@@ -137,6 +140,8 @@ def _print_entries(found: list["Entry"], settings: "Settings", *, as_json: bool)
     zone = ZoneInfo(settings.locale.timezone)
     if not found:
         print("The journal has no payments yet.")
+    else:
+        print(f"Times of {settings.locale.timezone}")
     for entry in found:
         at = datetime.fromisoformat(entry.at).astimezone(zone)
         told = entry.outcome or "running"
@@ -153,7 +158,9 @@ def _print_entries(found: list["Entry"], settings: "Settings", *, as_json: bool)
 def _show(args: argparse.Namespace) -> int:
     from kiosk.payment.journal_rows import rows_where
 
-    with _reading(_settings(args)) as db:
+    settings = _settings(args)
+    zone = ZoneInfo(settings.locale.timezone)
+    with _reading(settings) as db:
         rows = rows_where(db, "intent = ?", args.intent)
     if not rows:
         sys.stderr.write(f"kiosk: there is no payment {args.intent}; see `kiosk journal list`\n")
@@ -174,7 +181,8 @@ def _show(args: argparse.Namespace) -> int:
         if args.json:
             print(json.dumps(line, ensure_ascii=False))
         else:
-            print(f"{row.at}  {row.kind.value}")
+            at = datetime.fromisoformat(row.at).astimezone(zone)
+            print(f"{at:%Y-%m-%d %H:%M:%S%z}  {row.kind.value}")
             for name, value in line.items():
                 if name not in ("at", "kind", "intent") and value not in (None, "", {}, []):
                     print(f"    {name}: {value}")
@@ -249,8 +257,11 @@ def _is_running(settings: "Settings") -> bool:
 def _ask_running(settings: "Settings", command: Resolve) -> str | None:
     from kiosk.payment.control import ask
 
+    socket = Path(settings.control.socket)
     try:
-        answer = ask(Path(settings.control.socket), command)
+        answer, shown = ask(socket, command)
+        if isinstance(answer, Ok) and shown is not None and shown.intent == command.intent:
+            ask(socket, Acknowledge())  # its cue may still be on
     except ConnectionRefusedError:
         return _resolve_here(settings, command)  # a dead socket: nobody runs
     except OSError as error:
@@ -260,22 +271,23 @@ def _ask_running(settings: "Settings", command: Resolve) -> str | None:
 
 def _resolve_here(settings: "Settings", command: Resolve) -> str | None:
     from kiosk.core import effects
-    from kiosk.core.memory import Memory
+    from kiosk.core.memory import Memory, Policy
     from kiosk.core.staff import resolve
     from kiosk.payment.informant import Informant
-    from kiosk.payment.recovery import empty_spill
+    from kiosk.payment.recovery import recover
     from kiosk.payment.store import Store
 
     path = Path(settings.journal.path)
     if not path.exists():
-        return f"there is no journal at {path} yet"
+        return f"there is no journal at {path}"
+    _act_as_owner(path)
     try:
         store = Store(path)
     except JournalBusyError as error:
         raise JournalBusyError(f"{error}, and its control socket does not answer") from error
     try:
         journal = store.usable()
-        empty_spill(journal)
+        recover(journal, 0.0, Policy(offers=()))
         asked = Informant(store, settings.scan.code_pattern).resolving(0, command)
         (wish,) = resolve(Memory(), asked)
         if isinstance(wish, effects.RecordResolution):
@@ -294,6 +306,7 @@ def _init(args: argparse.Namespace) -> int:
     from kiosk.payment.journal import Journal
 
     path = Path(_settings(args).journal.path)
+    _act_as_owner(path)
     moved: list[Path] = []
     try:
         Journal.open(path).close()
@@ -315,4 +328,13 @@ def _init(args: argparse.Namespace) -> int:
     )
     for part in moved:
         sys.stderr.write(f"kiosk: the damaged journal is kept: {part}\n")
+    sys.stderr.write("kiosk: restart a kiosk that is running: sudo systemctl restart kiosk\n")
     return 0
+
+
+def _act_as_owner(path: Path) -> None:
+    """As root, become the owner of the journal's folder: the kiosk must be able to open it."""
+    if os.geteuid() == 0 and path.parent.is_dir():
+        owner = path.parent.stat()
+        os.setegid(owner.st_gid)
+        os.seteuid(owner.st_uid)

@@ -27,6 +27,8 @@ class JsonFormatter(logging.Formatter):
 
 def start_logging(level: str) -> None:
     """Log to stderr from `level` on; other libraries' chatter stays out below warning."""
+    # Where stderr is gone or full there is nobody to tell; a traceback would not help.
+    logging.raiseExceptions = False
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 # Below, one taps a button for less than a bus ticket costs; above, the price may be in tiyin.
 SMALL_SUM = 500
 LARGE_SUM = 1_000_000
+LONGEST_STOP_S = 85.0
+"""TimeoutStopSec of the systemd unit, less what the end of a process takes."""
 
 _LOCAL_SUFFIXES = (".local", ".lan", ".internal", ".localdomain", ".home.arpa")
 
@@ -67,6 +69,11 @@ def _gateway(gateway: GatewaySettings) -> Iterator[str]:
         yield (
             f"gateway.deadline_s ({gateway.deadline_s:g}) ends before connect_timeout_s + "
             f"read_timeout_s ({waits_s:g}); slow answers become unknown payments"
+        )
+    if gateway.deadline_s > LONGEST_STOP_S:
+        yield (
+            f"gateway.deadline_s ({gateway.deadline_s:g}) is longer than systemd waits for the end "
+            "of a payment: raise TimeoutStopSec=90 in kiosk.service too"
         )
     is_plain = gateway.url.startswith("http://")
     if is_plain and not is_near(host_of(gateway.url)):

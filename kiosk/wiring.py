@@ -38,11 +38,15 @@ def build_payment(settings: Settings, config: Sequence[Path], *, own_scanner: bo
     import contextlib
     import signal
 
+    from kiosk.core.events import StopRequested
     from kiosk.payment.mailbox import Mailbox
     from kiosk.payment.scanner_link import ScannerLink
     from kiosk.payment.store import Store
 
     mailbox = Mailbox()
+    # From the start: what it opens is closed again, whenever it is told to stop.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: mailbox.post(StopRequested()))
     with contextlib.ExitStack() as closing:
         store = Store(Path(settings.journal.path))
         closing.callback(store.close)
@@ -101,8 +105,6 @@ def build_payment(settings: Settings, config: Sequence[Path], *, own_scanner: bo
             press_after_s=settings.panel.press_after_s,
             keep_days=settings.journal.keep_days,
         )
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: mailbox.post(events.StopRequested()))
         link.start()
         readiness.start()
         closing.callback(readiness.stop)

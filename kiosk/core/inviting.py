@@ -21,7 +21,8 @@ FLIP_BACK_S = 1.0
 _HARMLESS_WHILE_CONFIRMING = (Reason.SCANNER_DOWN, Reason.CAMERA_DOWN)
 
 
-def ready(state: Ready, event: Event, is_clean: bool, now_s: float, policy: Policy) -> Step:
+def ready(state: Ready, event: Event, now_s: float, policy: Policy, *, is_clean: bool) -> Step:
+    """Waiting for a code; `is_clean`: the button's edge is no bounce and not stale."""
     memory = state.memory
     match event:
         case events.SymbolsSeen():
@@ -101,8 +102,9 @@ def _offer_to_confirm(
 
 
 def awaiting_confirm(
-    state: AwaitingConfirm, event: Event, is_clean: bool, now_s: float, policy: Policy
+    state: AwaitingConfirm, event: Event, now_s: float, policy: Policy, *, is_clean: bool
 ) -> Step:
+    """A code waits for its press; `is_clean`: the button's edge is no bounce and not stale."""
     memory, intent = state.memory, state.intent
     abandon = effects.Abandon(intent.id)
     match event:

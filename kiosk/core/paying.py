@@ -15,6 +15,7 @@ SEND_WITHIN_S = 5.0
 
 
 def connecting(state: Connecting, event: Event, now_s: float, policy: Policy) -> Step:
+    """Confirmed: wait for the connection, then row and request in one go."""
     memory, intent = state.memory, state.intent
     match event:
         case events.Connected(intent_id) if intent_id == intent.id and memory.unsaved:
@@ -39,6 +40,7 @@ def connecting(state: Connecting, event: Event, now_s: float, policy: Policy) ->
 
 
 def nothing_sent(state: Connecting, detail: str, now_s: float) -> Step:
+    """Confirmed, and given up before anything was announced."""
     memory = state.memory.dealt_with((state.intent.code.mark,), now_s)
     concluded, shown = conclude(memory, Outcome.NOT_SENT, state.intent.id, now_s)
     # Told first: that nothing was sent is true, whether its row can be written or not.
@@ -50,6 +52,7 @@ def nothing_sent(state: Connecting, detail: str, now_s: float) -> Step:
 
 
 def submitting(state: Submitting, event: Event, now_s: float, policy: Policy) -> Step:
+    """Wait for the word on the request, until the deadline."""
     intent = state.intent
     match event:
         case events.OutcomeKnown() if event.intent_id == intent.id:
@@ -97,6 +100,7 @@ def _outcome(state: Submitting, answer: Answer, now_s: float, policy: Policy) ->
 
 
 def concluded(state: Concluded, event: Event, now_s: float, policy: Policy) -> Step:
+    """Tell how it ended, for as long as that takes."""
     memory = state.memory
     match event:
         case events.Tick() if now_s >= state.ends_s:
@@ -118,6 +122,7 @@ def concluded(state: Concluded, event: Event, now_s: float, policy: Policy) -> S
 
 
 def believed(event: events.OutcomeKnown) -> Answer:
+    """The answer as far as it can be true: a payment_id belongs to one payment."""
     if event.answer.outcome is Outcome.APPROVED and event.payment_id_known:
         return event.answer.doubted(
             "payment_id_known",

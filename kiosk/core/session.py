@@ -40,8 +40,11 @@ def begin(memory: Memory, doubtful: str | None, now_s: float, policy: Policy) ->
     """The first state after a start.
 
     Args:
+        memory: What the journal and the reasons against selling make of it.
         doubtful: An intent whose request was announced shortly before the restart: its
             customer still stands there and must not pay again.
+        now_s: Monotonic.
+        policy: The settings.
     """
     if doubtful is not None:
         shown: tuple[Effect, ...] = (effects.Show(Cue.UNKNOWN),)
@@ -62,9 +65,9 @@ def step(state: State, event: Event, now_s: float, policy: Policy) -> Step:
     state = replace(state, memory=memory)
     match state:
         case Ready():
-            state, more = ready(state, event, is_clean, now_s, policy)
+            state, more = ready(state, event, now_s, policy, is_clean=is_clean)
         case AwaitingConfirm():
-            state, more = awaiting_confirm(state, event, is_clean, now_s, policy)
+            state, more = awaiting_confirm(state, event, now_s, policy, is_clean=is_clean)
         case Connecting():
             state, more = connecting(state, event, now_s, policy)
         case Submitting():

@@ -34,19 +34,23 @@ def invite(memory: Memory, policy: Policy) -> Step:
 
 
 def idle_cue(memory: Memory, policy: Policy) -> Cue:
+    """What is shown while nobody is served."""
     return Cue.WAITING if memory.offer(policy) is None else Cue.READY
 
 
 def refuse(memory: Memory, now_s: float) -> Step:
+    """Say that what was shown is no code to pay with."""
     return Ready(memory, now_s + NOTICE_S), (effects.Show(Cue.NOT_ACCEPTED),)
 
 
 def connect(memory: Memory, intent: Intent, now_s: float, policy: Policy) -> Step:
+    """Confirmed: a connection is wanted."""
     state = Connecting(memory, intent, now_s + policy.connecting_s)
     return state, (effects.Connect(intent.id), effects.Show(Cue.SUBMITTING))
 
 
 def conclude(memory: Memory, outcome: Outcome, intent_id: str | None, now_s: float) -> Step:
+    """Tell an outcome."""
     state = Concluded(memory, outcome, intent_id, now_s + CONCLUDED_S[outcome])
     return state, (effects.Show(CUE_OF[outcome]),)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from kiosk.errors import UsageError
-from kiosk.messages import Command, Error, LineReader, Message, Ok, State, encode
+from kiosk.messages import Command, Error, LineReader, Ok, State, encode
 from kiosk.payment.mailbox import CommandCame, Post, ThreadDied
 
 log = logging.getLogger(__name__)
@@ -35,6 +35,7 @@ class Client:
         self.sock = sock
         self.lines = LineReader()
         self.unread = bytearray()
+        self.is_leaving = False
 
 
 class Control:
@@ -75,6 +76,10 @@ class Control:
         self._stopping = True
         self._wake()
         self._thread.join(timeout=2)
+        if not self._thread.is_alive():
+            os.close(self._wake_r)
+            os.close(self._wake_w)
+            self._selector.close()
 
     def _send(self, request: int | None, line: bytes) -> None:
         self._outbox.append((request, line))
@@ -90,13 +95,16 @@ class Control:
                 for key, mask in self._selector.select():
                     self._serve(key.fileobj, mask)
                 self._empty_outbox()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - nothing dies quietly
             self._post(ThreadDied(self._thread.name, error))
         finally:
+            # What was said between the last look and the stop still goes out.
+            self._empty_outbox()
             for client in list(self._clients.values()):
                 self._drop(client)
             self._listener.close()
-            self._path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self._path.unlink()
 
     def _serve(self, fileobj: object, mask: int) -> None:
         if fileobj is self._listener:
@@ -133,7 +141,7 @@ class Control:
         except OSError:
             data = b""
         if not data:
-            self._drop(client)
+            self._let_leave(client)
             return
         try:
             for line in client.lines.feed(data):
@@ -141,6 +149,14 @@ class Control:
                     self._hear(client, line)
         except ValueError as error:
             self._write(client, encode(Error(message=str(error))))
+            self._drop(client)
+
+    def _let_leave(self, client: Client) -> None:
+        """It says no more; what it asked is still answered (`echo ... | socat`)."""
+        if client in self._requests.values():
+            client.is_leaving = True
+            self._selector.unregister(client.sock)
+        else:
             self._drop(client)
 
     def _hear(self, client: Client, line: bytes) -> None:
@@ -159,9 +175,12 @@ class Control:
             if request is None:
                 self._state = line
                 for client in list(self._clients.values()):
-                    self._write(client, line)
+                    if not client.is_leaving:
+                        self._write(client, line)
             elif (asker := self._requests.pop(request, None)) is not None:
                 self._write(asker, line)
+                if asker.is_leaving and asker not in self._requests.values():
+                    self._drop(asker)
 
     def _write(self, client: Client, line: bytes) -> None:
         client.unread += line
@@ -182,12 +201,14 @@ class Control:
             log.warning("a client of the control socket does not read; dropped")
             self._drop(client)
             return
-        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if client.unread else 0)
-        self._selector.modify(client.sock, events)
+        if not client.is_leaving:
+            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if client.unread else 0)
+            self._selector.modify(client.sock, events)
 
     def _drop(self, client: Client) -> None:
         if client.sock.fileno() >= 0:
-            self._selector.unregister(client.sock)
+            if not client.is_leaving:
+                self._selector.unregister(client.sock)
             del self._clients[client.sock.fileno()]
             client.sock.close()
         self._requests = {n: c for n, c in self._requests.items() if c is not client}
@@ -204,10 +225,16 @@ def listen(path: Path) -> socket.socket:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_socket():
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+                probe.settimeout(1.0)
                 try:
                     probe.connect(str(path))
-                except OSError:
+                except (FileNotFoundError, ConnectionRefusedError):
                     path.unlink(missing_ok=True)
+                except OSError as error:
+                    raise UsageError(
+                        f"control.socket: {path}: something is there that does not answer "
+                        f"({error.strerror or error}); stop it, or remove the file"
+                    ) from error
                 else:
                     raise UsageError(f"control.socket: {path} is served by another process")
         old_mask = os.umask(0o117)
@@ -215,7 +242,7 @@ def listen(path: Path) -> socket.socket:
             sock.bind(str(path))
         finally:
             os.umask(old_mask)
-        sock.listen(8)
+        sock.listen(64)
         sock.setblocking(False)
     except OSError as error:
         sock.close()
@@ -227,8 +254,11 @@ def listen(path: Path) -> socket.socket:
     return sock
 
 
-def ask(path: Path, command: Command, timeout_s: float = 10.0) -> Message:
+def ask(path: Path, command: Command, timeout_s: float = 10.0) -> tuple[Ok | Error, State | None]:
     """Send one command to a running kiosk and wait for its answer.
+
+    Returns:
+        The answer, and the last state that came before it.
 
     Raises:
         OSError: Nobody answers there.
@@ -237,11 +267,12 @@ def ask(path: Path, command: Command, timeout_s: float = 10.0) -> Message:
         sock.settimeout(timeout_s)
         sock.connect(str(path))
         sock.sendall(encode(command))
-        lines = LineReader()
+        lines, shown = LineReader(), None
         answers: msgspec.json.Decoder[State | Ok | Error] = msgspec.json.Decoder(State | Ok | Error)
         while data := sock.recv(RECEIVE_BYTES):
             for line in lines.feed(data):
                 message = answers.decode(line)
                 if not isinstance(message, State):
-                    return message
+                    return message, shown
+                shown = message
     raise ConnectionError("the kiosk closed the connection without an answer")

@@ -114,6 +114,9 @@ class Indicator:
         self._sound = _Track()
         self._is_lit = False
         self._lit_at_s = float("-inf")
+        self._breath_s = 0.0
+        self._breathe_at_s = float("inf")
+        self._is_breathing = False
 
     def show(self, cue: Cue, now_s: float) -> None:
         """Begin this cue's pattern."""
@@ -121,19 +124,34 @@ class Indicator:
         if pattern.sound:
             self._sound = _Track(pattern.sound, 1, now_s)
         if pattern.breathe_s is not None:
-            self._lamp = _Track()
-            self._is_lit = False
-            self._panel.breathe(pattern.breathe_s)
+            self._breathe(pattern.breathe_s, now_s)
         elif not pattern.keeps_lamp:
+            if self._is_breathing:
+                self._lit_at_s = now_s  # wherever its breath was, the lamp may have been light
+            self._is_breathing, self._breathe_at_s = False, float("inf")
             self._lamp = _Track(pattern.lamp, pattern.repeats, now_s)
             self._is_lit = False
             self._panel.lamp(False)
         self.advance(now_s)
 
+    def _breathe(self, period_s: float, now_s: float) -> None:
+        self._breath_s = period_s
+        if self._is_breathing:
+            self._panel.breathe(period_s)  # it goes on with the breath that it is in
+            return
+        self._lamp, self._is_lit = _Track(), False
+        self._panel.lamp(False)
+        # A lamp that cannot be dimmed begins its breath with light.
+        self._breathe_at_s = max(now_s, self._lit_at_s + FLASH_INTERVAL_S)
+
     def advance(self, now_s: float) -> None:
         """Bring lamp and buzzer to where they should be now."""
         for level in self._sound.due(now_s):
             self._panel.sound(level)
+        if now_s >= self._breathe_at_s:
+            self._is_breathing, self._breathe_at_s = True, float("inf")
+            self._lit_at_s = now_s
+            self._panel.breathe(self._breath_s)
         too_soon_s = self._lit_at_s + FLASH_INTERVAL_S - now_s
         if self._lamp.level_next() and self._lamp.is_due(now_s) and too_soon_s > 0:
             self._lamp.delay(too_soon_s)
@@ -145,7 +163,7 @@ class Indicator:
 
     def next_change_s(self) -> float:
         """When `advance` is wanted next; infinity where nothing changes by itself."""
-        return min(self._lamp.next_s, self._sound.next_s)
+        return min(self._lamp.next_s, self._sound.next_s, self._breathe_at_s)
 
 
 class _Track:

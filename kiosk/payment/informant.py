@@ -20,7 +20,7 @@ _LETTERS = "23456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
 def new_intent_id() -> str:
-    """Never used before: 59 random bits, without letters that are misread, such as K7Q2-9FDM-4RTA."""
+    """Never used before: 58 random bits, without letters that are misread: K7Q2-9FDM-4RTA."""
     letters = "".join(secrets.choice(_LETTERS) for _ in range(12))
     return f"{letters[:4]}-{letters[4:8]}-{letters[8:]}"
 

@@ -116,6 +116,7 @@ class Journal:
             JournalError: There is none, or it cannot be read.
         """
         if not path.exists():
+            files.refuse_silent_beginning(path)
             raise JournalError(f"there is no journal at {path} yet")
         with translated(path):
             uri = path.absolute().as_uri() + "?mode=ro"

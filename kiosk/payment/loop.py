@@ -12,6 +12,7 @@ from typing import Protocol, assert_never
 
 import msgspec
 
+from hardware.errors import HardwareError
 from kiosk import messages
 from kiosk.core import effects, events
 from kiosk.core.cues import Cue, Reason
@@ -98,6 +99,7 @@ class Loop:
         self._has_scanner = False
         self._is_announced = False
         self._is_done = False
+        self._failure: BaseException | None = None
         self._due: deque[events.Event] = deque()
         self._shown = messages.State(state="")
         self._retry_at_s = float("-inf")
@@ -109,7 +111,8 @@ class Loop:
         """Decide until told to stop; waits for a running request.
 
         Raises:
-            Exception: What ended a helper thread, or a mistake of ours.
+            Exception: What ended a helper thread or the panel, after that wait; or a mistake
+                of ours.
         """
         self._begin()
         while not self._is_done:
@@ -120,6 +123,14 @@ class Loop:
             deadline_s = next_deadline_s(self._state, self._clock(), self._policy)
             if deadline_s is not None and self._clock() >= deadline_s:
                 self._step(events.Tick())
+        if self._failure is not None:
+            raise self._failure
+
+    def _end_by(self, error: BaseException) -> None:
+        """What failed cannot be gone on with; a request that runs still gets its outcome."""
+        if self._failure is None:
+            self._failure = error
+            self._step(events.StopRequested())
 
     # Time
 
@@ -139,7 +150,7 @@ class Loop:
         """What is due besides the session's own deadline."""
         now_s = self._clock()
         out = self._out
-        out.indicator.advance(now_s)
+        self._play(lambda: out.indicator.advance(now_s))
         out.watchdog.kick(now_s)
         out.attempts.hang_up_overdue(now_s)
         if out.hands is not None and now_s >= self._press_at_s:
@@ -225,10 +236,12 @@ class Loop:
             case CommandCame(request, command):
                 self._obey(request, command)
             case ThreadDied(thread, error):
-                log.critical("a thread died", extra={"thread": thread})
-                raise error
+                log.critical("a thread died", extra={"helper": thread})
+                self._end_by(error)
             case events.TroubleBegan(Reason.SCANNER_DOWN):
                 self._has_scanner = False
+                # The next one has to open it first; nobody is invited before it has.
+                self._step(events.TroubleBegan(Reason.CAMERA_DOWN, "the scanner is down"))
                 self._step(item)
             case events.TroubleBegan(
                 Reason.GATEWAY_UNREACHABLE | Reason.GATEWAY_NOT_READY as reason
@@ -342,7 +355,8 @@ class Loop:
                 case effects.Reply(request, error):
                     out.control.reply(request, error)
                 case effects.Quit():
-                    self._is_done = True
+                    # An outcome that is in memory and nowhere else is worth waiting for.
+                    self._is_done = not out.store.holds_outcome
                 case effects.RecordResolution():
                     self._record_resolution(wish)
                 case effects.RecordSending() | effects.RecordOutcome() | effects.RecordNotSent():
@@ -355,10 +369,19 @@ class Loop:
     def _show(self, cue: Cue) -> None:
         self._cue = cue
         now_s = self._clock()
-        self._out.indicator.show(cue, now_s)
-        if self._out.press_after_s is not None:
+        self._play(lambda: self._out.indicator.show(cue, now_s))
+        if self._out.press_after_s is not None and cue is not Cue.PRESS_SOON:
             waits = cue is Cue.PRESS_TO_PAY
             self._press_at_s = now_s + self._out.press_after_s if waits else float("inf")
+
+    def _play(self, act: Callable[[], None]) -> None:
+        """Lamp and buzzer; one that does not obey must not cost a payment its outcome."""
+        try:
+            act()
+        except HardwareError as error:
+            if self._failure is None:
+                log.critical("the panel fails", extra={"detail": str(error)})
+            self._end_by(error)
 
     def _record(
         self, wish: effects.RecordSending | effects.RecordOutcome | effects.RecordNotSent
@@ -425,7 +448,7 @@ class Loop:
         out.readiness.allow(isinstance(state, Ready | OutOfService | Concluded))
         shown = view(state, self._cue, self._policy, self._clock(), scanner=self._has_scanner)
         if timeless(shown) != timeless(self._shown):
-            if shown.state != self._shown.state:
+            if (shown.state, shown.reasons) != (self._shown.state, self._shown.reasons):
                 log.info("state", extra={"state": shown.state, "reasons": shown.reasons})
                 out.watchdog.tell(f"STATUS={shown.state} {' '.join(shown.reasons)}".strip())
             self._shown = shown

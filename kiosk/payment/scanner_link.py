@@ -28,8 +28,8 @@ log = logging.getLogger(__name__)
 
 HELLO_WITHIN_S = 30.0
 """A Pi Zero 2 W with a cold card takes seconds to load the decoders."""
-SILENT_FOR_S = 3.0
-"""The scanner sends a pulse every half second."""
+SILENT_FOR_S = 5.0
+"""The scanner sends a pulse every half second; one slow decode on a small Pi delays it."""
 STOP_WITHIN_S = 1.0
 FIRST_BACK_OFF_S = 0.5
 MOST_BACK_OFF_S = 30.0
@@ -66,9 +66,13 @@ class Child:
         ours, theirs = socket.socketpair()
         with theirs:
             fd = theirs.fileno()
-            self._process = subprocess.Popen(  # noqa: S603 - our own program
-                [*self._command, str(fd)], pass_fds=(fd,), stdin=subprocess.DEVNULL
-            )
+            try:
+                self._process = subprocess.Popen(  # noqa: S603 - our own program
+                    [*self._command, str(fd)], pass_fds=(fd,), stdin=subprocess.DEVNULL
+                )
+            except OSError:
+                ours.close()
+                raise
         log.info("scanner started", extra={"pid": self._process.pid})
         return ours
 
@@ -99,6 +103,8 @@ class Served:
     def open(self) -> socket.socket:
         """See `Source`."""
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        # A hung scanner's queue of connections fills up; then connecting would wait forever.
+        sock.settimeout(STOP_WITHIN_S)
         try:
             sock.connect(str(self._path))
         except OSError as error:
@@ -166,7 +172,7 @@ class ScannerLink:
                 self._post(events.TroubleBegan(Reason.SCANNER_DOWN, f"scanner: {detail}"))
                 self._pause(back_off_s)
                 back_off_s = min(back_off_s * 2, MOST_BACK_OFF_S)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - nothing dies quietly
             self._post(ThreadDied(self._thread.name, error))
         finally:
             self._source.end()

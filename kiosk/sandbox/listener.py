@@ -94,9 +94,9 @@ class Listener:
             accepted = self._sock.accept()[0]
             # Else the first answer after a TLS handshake waits 40 ms for the client's ACK.
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return accepted
         except OSError:
             return None
+        return accepted
 
     def _reopen_in_s(self) -> float | None:
         if self._reopen_at_s is None:

@@ -56,7 +56,7 @@ class Peer:
 
     def __init__(self, connection: socket.socket) -> None:
         """Take the socket over."""
-        connection.setblocking(False)  # noqa: FBT003 - its name
+        connection.setblocking(False)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         self._socket = connection
         self._lines = LineReader()
@@ -216,7 +216,7 @@ def _listen(path: Path) -> socket.socket:
         listener.bind(os.fspath(fresh))
         fresh.chmod(0o660)
         listener.listen(4)
-        listener.setblocking(False)  # noqa: FBT003 - its name
+        listener.setblocking(False)
         fresh.rename(path)
     except OSError as error:
         listener.close()

@@ -14,6 +14,7 @@ from kiosk.core.memory import Policy
 from kiosk.core.offer import Offer
 from kiosk.errors import JournalWriteError
 from kiosk.messages import CameraState, Hello, Pulse, Sighting, Symbol
+from kiosk.payment import loop as loop_module
 from kiosk.payment import store as store_module
 from kiosk.payment.indicator import Indicator
 from kiosk.payment.informant import Informant
@@ -174,7 +175,7 @@ def test_a_panel_that_fails_from_the_start(desk):
         desk.loop.run()
 
 
-def test_an_outcome_in_memory_only_gets_a_last_chance_at_the_end(desk, monkeypatch):
+def test_an_outcome_in_memory_only_keeps_the_process_until_it_is_written(desk, monkeypatch):
     def fails(*args, **kwargs):
         raise JournalWriteError("the disk is full")
 
@@ -184,7 +185,7 @@ def test_an_outcome_in_memory_only_gets_a_last_chance_at_the_end(desk, monkeypat
     monkeypatch.setattr(store_module, "spill", fails_too)
     desk.submits()
     desk.store.journal.record_outcome = fails
-    desk.loop._retry_journal = lambda: None  # it has no time to try before
+    monkeypatch.setattr(loop_module, "RETRY_JOURNAL_S", 0.0)
     desk.post(events.OutcomeKnown("ID-1", APPROVED), events.StopRequested())
 
     desk.loop.run()

@@ -1,0 +1,57 @@
+"""What all tests share: the harness of running kiosks, and how much hypothesis tries."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# `--import-mode=importlib` gives test modules no neighbours; the harness is one.
+for folder in ("integration", "crash"):
+    sys.path.insert(0, str(Path(__file__).parent / folder))
+
+settings.register_profile(
+    "ordinary",
+    deadline=None,  # the machine may be busy; no test here is about time
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=True,  # the ordinary run says the same on every machine
+    database=None,
+)
+settings.register_profile(
+    "deep", parent=settings.get_profile("ordinary"), max_examples=20_000, derandomize=False
+)
+settings.load_profile("deep" if os.environ.get("HYPOTHESIS_PROFILE") == "deep" else "ordinary")
+
+
+@pytest.fixture
+def gateway():
+    """A sandbox gateway over real HTTP, and its ledger."""
+    from kiosk.sandbox.gateway import SandboxGateway
+
+    with SandboxGateway() as running:
+        yield running
+
+
+@pytest.fixture
+def kiosk_at(tmp_path):
+    """Makes kiosks, each in a folder of its own, and ends them."""
+    from kiosk_process import Kiosk
+
+    made = []
+
+    def make(url, *, name="kiosk", **options):
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        made.append(Kiosk(folder, url, **options))
+        return made[-1]
+
+    yield make
+    for kiosk in reversed(made):
+        kiosk.close()
+
+
+@pytest.fixture
+def kiosk(kiosk_at, gateway):
+    """A running kiosk before the sandbox."""
+    return kiosk_at(gateway.url).start()

@@ -1,0 +1,238 @@
+"""Ways to die at a named step of a payment, and ways to misbehave that the checks must catch.
+
+Installed in a forked payment process before it runs; the product has no hook for any of it.
+"""
+
+import os
+import signal
+import threading
+import time
+
+_dying = threading.Lock()
+
+
+def die():
+    """Like a power cut for this process: no handler, no buffer, no goodbye."""
+    _dying.acquire()
+    os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(60)
+
+
+def install(cue_fd, *, kill=None, nth=1, misbehave=None):
+    """Report every cue at the moment it is shown; then arrange for the rest."""
+    from kiosk.payment.indicator import Indicator
+
+    show = Indicator.show
+
+    def shown(self, cue, now_s):
+        if kill == f"before-cue-{cue.value}":
+            die()
+        os.write(cue_fd, f"{cue.value}\n".encode())
+        show(self, cue, now_s)
+        if kill == f"cue-{cue.value}":
+            die()
+
+    Indicator.show = shown
+    if misbehave is not None:
+        MISBEHAVIOURS[misbehave]()
+    if kill is not None and "cue-" not in kill:
+        POINTS[kill](_Fuse(nth))
+
+
+class _Fuse:
+    """Burns through at the n-th time."""
+
+    def __init__(self, nth):
+        self._left = nth
+
+    def burn(self):
+        self._left -= 1
+        if self._left == 0:
+            die()
+
+
+def _wrap(owner, name, fuse, *, after, when=lambda self, result: True):
+    original = getattr(owner, name)
+
+    def wrapped(self, *args, **kwargs):
+        if not after and when(self, None):
+            fuse.burn()
+        result = original(self, *args, **kwargs)
+        if after and when(self, result):
+            fuse.burn()
+        return result
+
+    setattr(owner, name, wrapped)
+
+
+def _code_read(fuse):
+    from kiosk.payment.informant import Informant
+
+    _wrap(Informant, "look", fuse, after=True, when=lambda _, seen: seen and seen.codes)
+
+
+def _attempts(name, *, after=False):
+    def arrange(fuse):
+        from kiosk.payment.gateway_thread import Attempts
+
+        _wrap(Attempts, name, fuse, after=after)
+
+    return arrange
+
+
+def _call(name, *, after):
+    def arrange(fuse):
+        from kiosk.payment.gateway import Call
+
+        _wrap(Call, name, fuse, after=after)
+
+    return arrange
+
+
+def _send(*, after):
+    def arrange(fuse):
+        from kiosk.payment.gateway import _Noting
+
+        _wrap(_Noting, "send", fuse, after=after, when=lambda line, _: line.is_payment)
+
+    return arrange
+
+
+def _sent(fuse):
+    from kiosk.payment.gateway import _PlainLine
+
+    _wrap(_PlainLine, "getresponse", fuse, after=False, when=lambda line, _: line.is_payment)
+
+
+def _journal(name, *, after):
+    def arrange(fuse):
+        from kiosk.payment.journal import Journal
+
+        _wrap(Journal, name, fuse, after=after)
+
+    return arrange
+
+
+def _complete(fuse):
+    from kiosk.payment.informant import Informant
+
+    _wrap(Informant, "complete", fuse, after=False)
+
+
+class _Database:
+    """A connection that tells a fuse of COMMITs made inside one method of the journal."""
+
+    def __init__(self, db, burn_before, burn_after):
+        self._db, self._before, self._after = db, burn_before, burn_after
+
+    def execute(self, sql, *args):
+        if sql == "COMMIT":
+            self._before()
+        found = self._db.execute(sql, *args)
+        if sql == "COMMIT":
+            self._after()
+        return found
+
+    def __getattr__(self, name):
+        return getattr(self._db, name)
+
+
+def _commit_of(method, *, after):
+    def arrange(fuse):
+        from kiosk.payment.journal import Journal
+
+        inside = False
+        original, init = getattr(Journal, method), Journal.__init__
+
+        def burn():
+            if inside:
+                fuse.burn()
+
+        def wrapped(self, *args, **kwargs):
+            nonlocal inside
+            inside = True
+            try:
+                return original(self, *args, **kwargs)
+            finally:
+                inside = False
+
+        def made(self, path, db, lock):
+            nothing = lambda: None  # noqa: E731
+            db = _Database(db, *((nothing, burn) if after else (burn, nothing)))
+            init(self, path, db, lock)
+
+        setattr(Journal, method, wrapped)
+        Journal.__init__ = made
+
+    return arrange
+
+
+POINTS = {
+    "code-read": _code_read,
+    "warm-up": _attempts("warm_up"),
+    "pressed": _attempts("connect"),
+    "connected": _journal("record_sending", after=False),
+    "sending-before-commit": _commit_of("record_sending", after=False),
+    "sending-after-commit": _commit_of("record_sending", after=True),
+    "sending-row-written": _journal("record_sending", after=True),
+    "before-submit": _attempts("submit"),
+    "before-send": _send(after=False),
+    "half-sent": _send(after=True),
+    "sent": _sent,
+    "answered": _call("submit", after=True),
+    "outcome-known": _complete,
+    "outcome-before-commit": _commit_of("record_outcome", after=False),
+    "outcome-after-commit": _commit_of("record_outcome", after=True),
+}
+
+
+# What a worse kiosk would do. Each must be caught by the checks that the real one passes.
+
+
+def _resend():
+    """After a restart, ask again for what was announced and has no outcome."""
+    from kiosk.payment import loop
+    from kiosk.payment.gateway import Gateway
+    from kiosk.settings_file import load_settings
+
+    real = loop.recover
+
+    def recover(journal, now_s, policy):
+        settings = load_settings([journal.path.with_name("kiosk.yaml")]).settings
+        for row in journal.announced_without_outcome():
+            (code,) = journal._db.execute(
+                "SELECT code FROM secret WHERE intent = ?", (row.intent,)
+            ).fetchone()
+            call = Gateway.from_settings(settings.gateway).call()
+            call.connect()
+            call.ask_info()
+            answer = call.submit(row.amount_sum, code, time.monotonic() + 5)
+            journal.record_outcome(row.intent, answer)
+        return real(journal, now_s, policy)
+
+    loop.recover = recover
+
+
+def _reorder(first, second):
+    """Carry out wishes of the second kind before those of the first."""
+    from kiosk.payment.loop import Loop
+
+    carry_out = Loop._carry_out
+
+    def reordered(self, wishes):
+        names = [type(wish).__name__ for wish in wishes]
+        if first in names and second in names:
+            early = tuple(w for w in wishes if type(w).__name__ == second)
+            carry_out(self, early)
+            time.sleep(0.2)  # so that it surely has its effect before the process dies
+            wishes = tuple(w for w in wishes if type(w).__name__ != second)
+        carry_out(self, wishes)
+
+    Loop._carry_out = reordered
+
+
+MISBEHAVIOURS = {
+    "resend-after-restart": _resend,
+    "request-before-row": lambda: _reorder("RecordSending", "Submit"),
+    "cue-before-row": lambda: _reorder("RecordOutcome", "Show"),
+}
