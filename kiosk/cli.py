@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from kiosk.errors import JournalBusyError, JournalError, KioskError
+from kiosk.errors import KioskError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,9 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()  # here, where a reader that left is no mistake
     except KioskError as error:
         _complain(str(error))
-        # What a journal cannot show is "nothing found": nothing of ours is broken.
-        is_finding = isinstance(error, JournalError) and not isinstance(error, JournalBusyError)
-        return 1 if is_finding else error.exit_code
+        return error.exit_code
     except BrokenPipeError:
         # `kiosk journal list | head`: the reader has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -24,7 +24,9 @@ class SettingsError(KioskError):
 
 
 class JournalError(KioskError):
-    """The journal cannot be used as it is."""
+    """The journal cannot be used as it is; for a command that means: nothing found."""
+
+    exit_code = 1
 
 
 class JournalBusyError(JournalError):

@@ -80,10 +80,10 @@ PATTERNS: dict[Cue, Pattern] = {
         sound=_beeps(1, 0.5, 0.0),
     ),
     Cue.DECLINED: Pattern(
-        "two blinks and a pause, three times; three even beeps",
+        "two blinks and a pause, three times; two even beeps",
         lamp=_blinks(2, 0.17, 0.17, 0.5),
         repeats=3,
-        sound=_beeps(3, 0.2, 0.2),
+        sound=_beeps(2, 0.2, 0.2),
     ),
     Cue.NOT_SENT: Pattern(
         "four short blinks and a pause, twice; two short beeps",

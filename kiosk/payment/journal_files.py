@@ -173,17 +173,34 @@ def append_spill(path: Path, line: bytes) -> None:
 
 
 def read_spill(path: Path) -> list[bytes]:
-    """The whole lines of the spill; a torn last line was never promised to anybody."""
+    """The whole lines of the spill; a torn last line was never promised to anybody.
+
+    Raises:
+        JournalWriteError: It is there and cannot be read; what it holds must not be forgotten.
+    """
+    spill = beside(path, ".spill")
     try:
-        content = beside(path, ".spill").read_bytes()
+        content = spill.read_bytes()
     except FileNotFoundError:
         return []
+    except OSError as error:
+        raise JournalWriteError(
+            f"{spill} holds outcomes and cannot be read: {error.strerror}; mend owner and mode, or "
+            "the disk"
+        ) from error
     return [line for line in content.split(b"\n")[:-1] if line]
 
 
 def clear_spill(path: Path) -> None:
-    """Everything in it is durable in the journal now."""
+    """Everything in it is durable in the journal now.
+
+    Raises:
+        JournalWriteError: The disk does not let it go.
+    """
     spill = beside(path, ".spill")
-    if spill.exists():
-        spill.unlink()
-        sync_folder(path)
+    try:
+        if spill.exists():
+            spill.unlink()
+            sync_folder(path)
+    except OSError as error:
+        raise JournalWriteError(f"{spill}: {error.strerror}") from error

@@ -35,6 +35,9 @@ FIRST_BACK_OFF_S = 0.5
 MOST_BACK_OFF_S = 30.0
 HEALTHY_AFTER_S = 60.0
 RECEIVE_BYTES = 65_536
+MOST_MESSAGES_A_S = 500
+"""The fastest camera has 120 frames. A scanner that a hostile picture took over must not fill
+the mailbox of the thread that decides."""
 
 _decoder: msgspec.json.Decoder[FromScanner] = msgspec.json.Decoder(FromScanner)
 
@@ -199,6 +202,7 @@ class ScannerLink:
 
     def _listen(self, sock: socket.socket) -> str:
         lines, told = LineReader(), False
+        second_s, heard = time.monotonic(), 0
         sock.setblocking(False)
         silent_until_s = time.monotonic() + HELLO_WITHIN_S
         while True:
@@ -223,7 +227,12 @@ class ScannerLink:
                 data = sock.recv(RECEIVE_BYTES)
                 if not data:
                     return "it ended"
+                if time.monotonic() - second_s >= 1:
+                    second_s, heard = time.monotonic(), 0
                 for line in lines.feed(data):
+                    heard += 1
+                    if heard > MOST_MESSAGES_A_S:
+                        return "it sends too much"
                     silent_until_s = time.monotonic() + SILENT_FOR_S
                     self._hear(_decoder.decode(line))
             except (OSError, ValueError, RecursionError) as error:

@@ -537,3 +537,12 @@ def test_a_journal_that_fails_to_open_leaks_no_file(path: Path):
             Journal.open(path)
 
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_a_spill_that_cannot_be_read_is_not_forgotten(path: Path):
+    files.beside(path, ".spill").mkdir()
+
+    with pytest.raises(JournalWriteError, match="holds outcomes"):
+        files.read_spill(path)
+    with pytest.raises(JournalWriteError):
+        files.clear_spill(path)

@@ -1,5 +1,6 @@
 """The payment process's end of the scanner link; with real processes, see tests/integration."""
 
+import contextlib
 import socket
 import sys
 from pathlib import Path
@@ -189,3 +190,20 @@ def test_a_hung_scanner_whose_queue_is_full_is_not_waited_for(tmp_path):
         for sock in waiting:
             sock.close()
         assert served.end()
+
+
+def test_a_scanner_that_was_taken_over_cannot_fill_the_mailbox(linked):
+    peer, mailbox, link = linked
+    link.open_early()
+    (theirs,) = peer.theirs
+    theirs.setblocking(False)
+    flood = encode(Pulse(frames=1, decoded=1)) * 2000
+    link.start()
+    with contextlib.suppress(OSError):
+        while flood:
+            flood = flood[theirs.send(flood) :]
+    heard = 0
+    while isinstance(item := mailbox.take(WAIT_S), ScannerSaid):
+        heard += 1
+    assert heard <= scanner_link.MOST_MESSAGES_A_S
+    assert "too much" in item.detail
