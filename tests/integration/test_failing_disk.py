@@ -27,6 +27,13 @@ OUT_OF_SIGHT_S = 0.8
 UNLIMITED = resource.RLIM_INFINITY
 
 
+@pytest.fixture(autouse=True)
+def unmeasured(monkeypatch):
+    """A process that may write no more cannot write its coverage either, and says so aloud."""
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+    monkeypatch.delenv("COVERAGE_PROCESS_START", raising=False)
+
+
 def limit_files(kiosk, size_bytes):
     resource.prlimit(kiosk.process.pid, resource.RLIMIT_FSIZE, (size_bytes, UNLIMITED))
 
