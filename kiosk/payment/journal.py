@@ -173,9 +173,12 @@ class Journal:
             rows = self.rows(intent_id)
             if not any(r.kind is kind and r.payment_id == answer.payment_id for r in rows):
                 self._append_to(intent_id, kind, body, answer.payment_id)
-            if answer.outcome is Outcome.NOT_SENT:
+            # Not what this answer says: what all rows say. Staff may have stated otherwise, and then
+            # the code stays spent, and what was kept for a dispute stays.
+            stands = standing_of(row.kind for row in self.rows(intent_id))
+            if stands.outcome is Outcome.NOT_SENT:
                 self._db.execute("DELETE FROM spent WHERE intent = ?", (intent_id,))
-            if answer.outcome in (Outcome.NOT_SENT, Outcome.DECLINED):
+            if stands.outcome in (Outcome.NOT_SENT, Outcome.DECLINED):
                 self._db.execute("DELETE FROM secret WHERE intent = ?", (intent_id,))
             elif answer.phone is not None or answer.raw is not None:
                 # A late answer adds to what is there, or stands alone where that was erased.

@@ -494,3 +494,15 @@ def test_nothing_to_read(tmp_path: Path):
 def test_closing_twice(journal: Journal):
     journal.close()
     journal.close()
+
+
+@pytest.mark.parametrize("late", [NOT_SENT, DECLINED])
+def test_a_late_answer_against_staff_frees_no_code_and_erases_nothing(journal: Journal, late):
+    made = sent(journal, "intent-1", 1, UNKNOWN)
+    journal.record_resolution(made.id, Outcome.APPROVED, "Dilnoza", "seen in the cabinet", None)
+
+    journal.record_outcome(made.id, late, late=True)
+
+    assert journal.standing(made.id) == Standing(Outcome.APPROVED, resolved=True, conflict=True)
+    assert journal.spent(made.code) is Outcome.APPROVED
+    assert made.id in secrets(journal)
