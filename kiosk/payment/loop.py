@@ -259,6 +259,10 @@ class Loop:
             case messages.Sighting():
                 if not wants_codes(self._state, self._policy):
                     return
+                if self._out.store.trouble is not None:
+                    # Nothing can start, and asking in vain would put off the next try for as
+                    # long as a phone is held up.
+                    return
                 try:
                     seen = self._out.informant.look(message, self._clock())
                 except JournalError as error:

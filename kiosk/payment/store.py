@@ -43,6 +43,7 @@ class Store:
         self.path = path
         self.journal: Journal | None = None
         self.trouble: tuple[Reason, str] | None = None
+        self._error: JournalError | None = None
         self._unsaved: list[Spilled] = []
         self._is_spilled = True
         self._never_submitted: set[str] = set()
@@ -64,7 +65,7 @@ class Store:
         except JournalError as error:
             self.fail(error)
         else:
-            self.trouble = None
+            self.trouble = self._error = None
 
     def usable(self) -> Journal:
         """The journal.
@@ -72,12 +73,15 @@ class Store:
         Raises:
             JournalError: It cannot be used now.
         """
-        if self.journal is None or self.trouble is not None:
-            raise JournalWriteError(self.trouble[1] if self.trouble else "the journal is not open")
+        if self._error is not None:
+            raise type(self._error)(str(self._error))
+        if self.journal is None:
+            raise JournalWriteError("the journal is not open")
         return self.journal
 
     def fail(self, error: JournalError) -> None:
         """The journal cannot be used any more until it was opened anew."""
+        self._error = error
         self.trouble = (_REASONS.get(type(error), Reason.JOURNAL_UNWRITABLE), str(error))
         if self.trouble != self._logged:  # not again with every try: logs would fill the disk
             self._logged = self.trouble

@@ -12,6 +12,7 @@ from kiosk.core.cues import Cue, Reason
 from kiosk.core.intent import Answer, Outcome
 from kiosk.core.memory import Policy
 from kiosk.core.offer import Offer
+from kiosk.core.states import Concluded
 from kiosk.errors import JournalWriteError
 from kiosk.messages import CameraState, Hello, Pulse, Sighting, Symbol
 from kiosk.payment import loop as loop_module
@@ -311,3 +312,23 @@ def test_the_watchdog_hears_from_the_deciding_thread_only(tmp_path, policy, monk
         desk.post(events.StopRequested())
         thread.join(30)
         assert silence
+
+
+def test_a_phone_held_up_does_not_put_off_the_outcome_that_waits(desk):
+    desk.submits()
+    desk.store.journal.record_outcome = lambda *_, **__: (_ for _ in ()).throw(
+        JournalWriteError("the disk is full")
+    )
+    desk.post(events.OutcomeKnown("ID-1", APPROVED))
+    desk.loop._begin()
+    while (item := desk.mailbox.take(0)) is not None:
+        desk.loop._handle(item)
+    due_s = desk.loop._retry_at_s
+    assert isinstance(desk.loop._state, Concluded)
+
+    for _ in range(30):
+        desk.sees()
+    while (item := desk.mailbox.take(0)) is not None:
+        desk.loop._handle(item)
+
+    assert desk.loop._retry_at_s == due_s < float("inf")

@@ -242,3 +242,14 @@ def test_damage_that_shows_while_selling_is_for_staff(store: Store):
     store.keep(INTENT.id, APPROVED, late=False)
     assert len(files.read_spill(store.path)) == 1
     assert isinstance(caught.value.__cause__, sqlite3.Error)
+
+
+def test_asking_a_journal_that_failed_does_not_change_why(store: Store):
+    store.fail(JournalDamagedError("page 7"))
+    with pytest.raises(JournalDamagedError, match="page 7") as caught:
+        store.usable()
+
+    store.fail(caught.value)
+
+    assert store.trouble == (Reason.JOURNAL_DAMAGED, "page 7")
+    assert store.is_hopeless()
