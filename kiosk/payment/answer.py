@@ -51,7 +51,13 @@ def read_answer(
             return _approved(data, body, hide, amount=amount, code=code)
         if data.get("status") == "failed":
             detail = hide.text(data.get("message")) or "failed"
-            answer = Answer(Outcome.DECLINED, detail, facts=_facts(data, hide), raw=body)
+            answer = Answer(
+                Outcome.DECLINED,
+                detail,
+                payment_id=_payment_id_beside(data, code),
+                facts=_facts(data, hide),
+                raw=body,
+            )
             return answer if trust_refusals else _doubted(answer)
     if status in (200, 400) and success is False and data is None and isinstance(error, dict):
         number = error.get("code")
@@ -60,11 +66,7 @@ def read_answer(
             certain = trust_refusals or _precedes_the_charge(number, error)
             return answer if certain else _doubted(answer)
     answer = _unknown(f"HTTP {status}, and the answer neither approves nor declines", body)
-    payment_id = data.get("payment_id") if isinstance(data, dict) else None
-    if isinstance(payment_id, str) and _is_printable_id(payment_id) and code not in payment_id:
-        # Not believed, but if it was charged after all, this is the number that staff will need.
-        return replace(answer, payment_id=payment_id)
-    return answer
+    return replace(answer, payment_id=_payment_id_beside(data, code))
 
 
 def _approved(
@@ -94,6 +96,17 @@ def _approved(
     if type(given) is not int:
         return answer.doubted("amount_unreadable", "it says success, but carries no usable amount")
     return answer
+
+
+def _payment_id_beside(data: object, code: str) -> str | None:
+    """The payment_id of an answer that approves nothing.
+
+    If it was charged after all, this is the number that staff will need.
+    """
+    found = data.get("payment_id") if isinstance(data, dict) else None
+    if isinstance(found, str) and _is_printable_id(found) and code not in found:
+        return found
+    return None
 
 
 def _is_printable_id(text: str) -> bool:

@@ -426,3 +426,13 @@ def test_a_long_text_becomes_short():
 
     assert len(answer.detail) == 200
     assert answer.transaction_id == "t" * 64
+
+
+def test_the_payment_id_of_a_failed_payment_is_kept():
+    data = {"status": "failed", "payment_id": "696e0246c9a128176d5934d8", "amount": 1000}
+    body = json.dumps({"data": data, "error": None, "is_success": True}).encode()
+
+    answer = read_answer(200, body, amount=1000, code="50502044301381396427", trust_refusals=True)
+
+    assert answer.outcome is Outcome.DECLINED
+    assert answer.payment_id == "696e0246c9a128176d5934d8"
