@@ -294,7 +294,7 @@ def run_demo(*, as_json: bool, keep: Path | None) -> int:
             kiosk.hold_up("nobody")
             kiosk.wait(_is("ready"), within_s=30)
             say(kiosk.remark())
-            told = [_serve(kiosk, gateway, as_json, *line) for line in SCRIPT]
+            told = [_serve(kiosk, gateway, *line, as_json=as_json) for line in SCRIPT]
             say("\n  (somebody pulls the plug)")
         finally:
             kiosk.cut_power()
@@ -317,11 +317,12 @@ def run_demo(*, as_json: bool, keep: Path | None) -> int:
 def _serve(
     kiosk: Kiosk,
     gateway: SandboxGateway,
-    as_json: bool,  # noqa: FBT001 - one caller
     customer: str,
     expected: str,
     does: str,
     play: Callable[[Kiosk, SandboxGateway], str],
+    *,
+    as_json: bool,
 ) -> Told:
     if not as_json:
         print(f"\n  A customer {does}:", flush=True)

@@ -149,6 +149,7 @@ def _absolute(leaf: Scalar) -> Iterator[Finding]:
         yield Finding(leaf.place.file, leaf.place.line, leaf.key, path, text)
         leaf.refused = True
     else:
+        # pathlib keeps `..`, and here links are not to be followed.
         leaf.value = os.path.abspath(os.path.join(leaf.place.folder, path))  # noqa: PTH100, PTH118
 
 
@@ -203,7 +204,7 @@ def _is_time_zone(name: str) -> bool:
     # Importing zoneinfo costs more than the rest of the load; most zones are found without.
     if re.fullmatch(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", name):
         try:
-            with open(f"{_SYSTEM_ZONES}/{name}", "rb") as stream:  # noqa: PTH123
+            with open(f"{_SYSTEM_ZONES}/{name}", "rb") as stream:  # noqa: PTH123 - a plain string
                 return stream.read(4) == b"TZif"
         except OSError:
             pass

@@ -50,7 +50,7 @@ def build_payment(settings: Settings, config: Sequence[Path], *, own_scanner: bo
     with contextlib.ExitStack() as closing:
         store = Store(Path(settings.journal.path))
         closing.callback(store.close)
-        link = ScannerLink(_scanner_source(settings, config, own_scanner), mailbox.post)
+        link = ScannerLink(_scanner_source(settings, config, own_scanner=own_scanner), mailbox.post)
         link.open_early()
         closing.callback(link.stop)
 
@@ -157,7 +157,7 @@ def panel_pins(settings: Settings) -> "PanelPins":
     )
 
 
-def _scanner_source(settings: Settings, config: Sequence[Path], own_scanner: bool) -> "Source":  # noqa: FBT001 - one caller, by name there
+def _scanner_source(settings: Settings, config: Sequence[Path], *, own_scanner: bool) -> "Source":
     from kiosk.payment.scanner_link import Child, Served
 
     if not own_scanner:

@@ -29,10 +29,10 @@ class VideoCapture(Protocol):
     """What is used of `cv2.VideoCapture`."""
 
     def isOpened(self) -> bool: ...  # noqa: N802, D102 - OpenCV's names
-    def set(self, prop: int, value: float) -> bool: ...  # noqa: D102
-    def get(self, prop: int) -> float: ...  # noqa: D102
-    def read(self) -> tuple[bool, Any]: ...  # noqa: D102
-    def release(self) -> None: ...  # noqa: D102
+    def set(self, prop: int, value: float) -> bool: ...  # noqa: D102 - OpenCV's names
+    def get(self, prop: int) -> float: ...  # noqa: D102 - OpenCV's names
+    def read(self) -> tuple[bool, Any]: ...  # noqa: D102 - OpenCV's names
+    def release(self) -> None: ...  # noqa: D102 - OpenCV's names
 
 
 class V4l2Camera:

@@ -74,7 +74,7 @@ class Paid:
 def sandbox(*, tls: bool) -> Iterator[tuple[str, str | None]]:
     """A sandbox gateway in its own process: URL and CA file."""
     command = [sys.executable, "-m", "kiosk", "sandbox", *(["--tls"] if tls else [])]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - ours
         try:
             assert process.stdout is not None
             where = msgspec.json.decode(
@@ -122,15 +122,15 @@ def _noting_first_bytes() -> Iterator[None]:
     send = noting.send
 
     def timed(self: object, data: object) -> None:
-        if self.is_payment and not self.began_to_send:  # type: ignore[attr-defined]
+        if self.is_payment and not self.began_to_send:  # type: ignore[attr-defined]  # _Noting's
             _sent_at_s.append(time.monotonic())
-        send(self, data)  # type: ignore[arg-type]
+        send(self, data)  # type: ignore[arg-type]  # self is a _Noting
 
-    noting.send = timed  # type: ignore[method-assign]
+    noting.send = timed  # type: ignore[method-assign]  # only here, put back below
     try:
         yield
     finally:
-        noting.send = send  # type: ignore[method-assign]
+        noting.send = send  # type: ignore[method-assign]  # as it was
 
 
 class _Patient(Attempts):
@@ -159,8 +159,6 @@ class _Bench:
     ) -> None:
         self.clock = SkippingClock()
         self.mailbox = Mailbox()
-        self._cued = threading.Event()
-        self._cue = ""
         gateway = Gateway.from_settings(settings.gateway)
         self.attempts = attempts(gateway, self.mailbox.post)
         store = Store(folder / "journal.db")

@@ -173,8 +173,8 @@ class Journal:
             rows = self.rows(intent_id)
             if not any(r.kind is kind and r.payment_id == answer.payment_id for r in rows):
                 self._append_to(intent_id, kind, body, answer.payment_id)
-            # Not what this answer says: what all rows say. Staff may have stated otherwise, and then
-            # the code stays spent, and what was kept for a dispute stays.
+            # Not what this answer says: what all rows say. Staff may have stated otherwise, and
+            # then the code stays spent, and what was kept for a dispute stays.
             stands = standing_of(row.kind for row in self.rows(intent_id))
             if stands.outcome is Outcome.NOT_SENT:
                 self._db.execute("DELETE FROM spent WHERE intent = ?", (intent_id,))

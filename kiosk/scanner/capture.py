@@ -186,6 +186,7 @@ class Capture:
             if frame is not None and not self._wanted:
                 unused = frame
             else:
+                # mypy takes `unused` for a frame, as above; here it may be the empty slot.
                 unused, self._slot = self._slot, frame  # type: ignore[assignment]
                 if frame is not None:
                     self.wake()

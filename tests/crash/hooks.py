@@ -157,7 +157,10 @@ def _commit_of(method, *, after):
                 inside = False
 
         def made(self, path, db, lock):
-            nothing = lambda: None  # noqa: E731
+
+            def nothing():
+                pass
+
             db = _Database(db, *((nothing, burn) if after else (burn, nothing)))
             init(self, path, db, lock)
 

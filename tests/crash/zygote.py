@@ -17,7 +17,7 @@ def main(control_fd):
 
     import kiosk.payment.loop
     import kiosk.settings_file
-    import kiosk.wiring  # noqa: F401
+    import kiosk.wiring  # noqa: F401 - as above
 
     control = socket.socket(fileno=control_fd)
     while True:

@@ -37,7 +37,7 @@ def test_the_defaults_of_the_contract():
 
 def test_settings_do_not_change():
     with pytest.raises(AttributeError):
-        CameraSettings().fps = 5  # type: ignore[misc]
+        CameraSettings().fps = 5
 
 
 @pytest.mark.parametrize(

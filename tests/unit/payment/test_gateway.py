@@ -691,7 +691,7 @@ def test_what_breaks_while_sending_is_no_answer(monkeypatch: pytest.MonkeyPatch,
                 return getattr(real, name)
 
         real = call._line.sock
-        call._line.sock = Sock()  # type: ignore[assignment]
+        call._line.sock = Sock()
 
         with pytest.raises(NoAnswerError, match="it hung up"):
             call.submit(1000, CODE, soon())

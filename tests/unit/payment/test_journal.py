@@ -246,7 +246,7 @@ def test_a_row_that_is_not_durable_says_so(
     advice: str,
 ):
     real = journal._db
-    journal._db = FailingDb(real, *failing, *rollback, code=code)  # type: ignore[assignment]
+    journal._db = FailingDb(real, *failing, *rollback, code=code)
 
     with pytest.raises(JournalWriteError, match=advice):
         journal.record_sending(intent())
@@ -262,7 +262,7 @@ def test_a_row_that_is_not_durable_says_so(
 
 
 def test_questions_fail_as_journal_errors_too(journal: Journal):
-    journal._db = FailingDb(journal._db, "SELECT", code=sqlite3.SQLITE_IOERR)  # type: ignore[assignment]
+    journal._db = FailingDb(journal._db, "SELECT", code=sqlite3.SQLITE_IOERR)
 
     questions = [
         lambda: journal.rows("x"),
@@ -287,7 +287,7 @@ def test_questions_fail_as_journal_errors_too(journal: Journal):
 def test_damage_that_shows_late_is_called_damage(
     journal: Journal, code: int, error: type[JournalError]
 ):
-    journal._db = FailingDb(journal._db, "INSERT", code=code)  # type: ignore[assignment]
+    journal._db = FailingDb(journal._db, "INSERT", code=code)
 
     with pytest.raises(error):
         journal.record_sending(intent())

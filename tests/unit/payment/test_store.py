@@ -126,7 +126,7 @@ def test_an_outcome_that_can_be_written_nowhere_stays_in_memory_and_is_shouted(
         store.keep(INTENT.id, APPROVED, late=False)
 
     (record,) = [r for r in caplog.records if r.levelno == logging.CRITICAL]
-    assert record.payment_id == APPROVED.payment_id  # type: ignore[attr-defined]
+    assert record.payment_id == APPROVED.payment_id
     assert "998712565009" not in str(vars(record))
     assert store.try_again() == [INTENT.id]
     assert kinds(store) == ["sending", "approved"]
