@@ -16,6 +16,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
     """Base of all messages; `type` on the wire names the class."""
 
 
+Corners = tuple[tuple[int, int], ...]
+
 # From the scanner to the payment process
 
 
@@ -36,11 +38,14 @@ class Symbol(msgspec.Struct, frozen=True, kw_only=True):
             for a GS1 label (one with 20 digits exists), `unclear` where the symbol does not
             tell; else the symbology's name in small letters, such as `microqr`.
         stage: The decoder stage that read it.
+        corners: Where it is: four of x and y in pixels, around the symbol from its own upper
+            left; empty where the stage does not tell.
     """
 
     payload: bytes
     kind: str
     stage: str
+    corners: Corners = ()
 
 
 class Sighting(Message, frozen=True, tag="sighting"):

@@ -8,7 +8,7 @@ the nearest known key when something does not fit.
 import re
 import warnings
 from collections.abc import Iterable, Iterator
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, get_args
 
 import msgspec
 from msgspec import Meta
@@ -35,6 +35,21 @@ GatewayUrl = Annotated[
         examples=["http://192.168.1.50:8080"],
     ),
 ]
+EngineName = Literal["gate", "fast", "zxing", "pyzbar", "opencv"]
+ENGINES: tuple[EngineName, ...] = get_args(EngineName)
+RescueName = Literal[
+    "smooth-threshold",
+    "dark-grow",
+    "half-light-grow",
+    "enlarge-sharpen",
+    "light-grow",
+    "sharpen",
+    "smooth",
+    "dark-grow-fine",
+    "fine-threshold",
+    "border",
+]
+RESCUES: tuple[RescueName, ...] = get_args(RescueName)
 CameraValue = Literal["auto"] | Annotated[int, Meta(ge=0, le=1_000_000)]
 
 
@@ -100,7 +115,7 @@ class CameraSettings(Section, frozen=True):
     width: Annotated[int, Meta(ge=160, le=4096)] = 640
     height: Annotated[int, Meta(ge=120, le=4096)] = 480
     fps: Annotated[int, Meta(ge=1, le=120)] = 30
-    exposure: CameraValue = "auto"
+    exposure: Literal["auto", "screen"] | Annotated[int, Meta(ge=0, le=1_000_000)] = "auto"
     gain: CameraValue = "auto"
     focus: CameraValue = "auto"
     path: FilePath | None = None  # replay: a picture, a folder or a video
@@ -121,9 +136,9 @@ class ScanSettings(Section, frozen=True):
 
     # Matched in full against the payload's bytes.
     code_pattern: Annotated[str, Meta(min_length=1, max_length=200)] = "[0-9]{20}"
-    engines: Annotated[
-        tuple[Literal["zxing", "pyzbar", "opencv"], ...], Meta(min_length=1, max_length=3)
-    ] = ("zxing", "pyzbar", "opencv")
+    # `gate` skips still scenes, `fast` and the next look at each frame, the others in turn.
+    engines: Annotated[tuple[EngineName, ...], Meta(min_length=1, max_length=5)] = ENGINES
+    rescues: Annotated[tuple[RescueName, ...], Meta(min_length=0, max_length=10)] = RESCUES
     rearm_s: Annotated[float, Meta(ge=0.5, le=60)] = 3.0
 
     def problems(self) -> Iterator[Problem]:
@@ -139,8 +154,14 @@ class ScanSettings(Section, frozen=True):
         else:
             if pattern.fullmatch(b""):
                 yield Problem(("code_pattern",), "must not accept an empty payload")
-        if len(set(self.engines)) != len(self.engines):
-            yield Problem(("engines",), "names one twice")
+        for key, names in (("engines", self.engines), ("rescues", self.rescues)):
+            if len(set(names)) != len(names):
+                yield Problem((key,), "names one twice")
+        if "gate" in self.engines[1:]:
+            yield Problem(("engines",), "has the gate behind an engine; it comes first")
+        if set(self.engines) <= {"gate", "fast"}:
+            text = "has nothing that reads a difficult code; add zxing"
+            yield Problem(("engines",), text)
 
 
 class ScannerSettings(Section, frozen=True):

@@ -226,11 +226,10 @@ def build_scanner(settings: Settings, link_fd: int | None) -> int:
     capture.start()
 
     # After the start of the capture thread, which loads its driver meanwhile.
-    from kiosk.scanner.decoder import Decoder
+    from kiosk.scanner.decoder import build_decoder
     from kiosk.scanner.loop import ScanLoop
-    from kiosk.scanner.stages import load_stages
 
-    decoder = Decoder(load_stages(settings.scan.engines))
+    decoder = build_decoder(settings.scan.engines, settings.scan.rescues)
     where = camera.path if camera.backend == "replay" else camera.device
     name = "csi" if camera.backend == "csi" else f"{camera.backend} {where}"
     hello = Hello(version=__version__, engines=decoder.engines, camera=name)

@@ -3,7 +3,7 @@
 import logging
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from hardware.frame import Frame
 from kiosk.messages import CameraState, Hello, Message, Pulse, Sighting, Symbol
@@ -44,6 +44,7 @@ class ScanLoop:
         self._told: CameraReport | None = None
         self._pulse_at_s = clock()
         self._decoded = 0
+        self._damage = ""
         self._stopping = False
 
     def run(self) -> int:
@@ -94,16 +95,19 @@ class ScanLoop:
 
     def _look(self, frame: Frame) -> None:
         try:
-            symbols = self._decoder.decode(frame.luma, frame.captured_at_s)
-        except Exception:
-            # Native code over hostile pixels: a frame may fail, the next one may not.
-            log.exception("decoder failed, frame dropped", extra={"sequence": frame.sequence})
-            symbols = []
+            look = self._decoder.decode(frame.luma, frame.captured_at_s)
+        except Exception as error:
+            # A damaged frame, or native code over hostile pixels: the next one may do. Said once
+            # for each kind of damage, since a camera that has gone mad sends thirty a second.
+            if str(error) != self._damage:
+                self._damage = str(error)
+                log.exception("frame dropped", extra={"sequence": frame.sequence})
+            return
         finally:
             frame.release()
-        self._decoded += 1
-        if symbols:
-            self._link.send(_sighting(frame, symbols))
+        self._decoded += not look.gated
+        if look.symbols:
+            self._link.send(_sighting(frame, look.symbols))
 
     def _tell_state(self) -> None:
         report = self._capture.report()
@@ -116,7 +120,7 @@ class ScanLoop:
             self._link.send(Pulse(frames=self._capture.frames, decoded=self._decoded))
 
 
-def _sighting(frame: Frame, symbols: list[Symbol]) -> Message:
+def _sighting(frame: Frame, symbols: Sequence[Symbol]) -> Message:
     """Make the message; nothing that a stranger draws makes it longer than a line may be."""
     fitting = [symbol for symbol in symbols if len(symbol.payload) <= MAX_PAYLOAD_BYTES]
     return Sighting(

@@ -1,11 +1,19 @@
 """Reed-Solomon error correction over GF(256), as QR symbols use it (polynomial 0x11D)."""
 
 from collections.abc import Iterable
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
 
 _EXP = [1] * 510
 for _i in range(1, 510):
     _EXP[_i] = _EXP[_i - 1] << 1 ^ (_EXP[_i - 1] >> 7) * 0x11D
 _LOG = {value: exponent for exponent, value in enumerate(_EXP[:255])}
+# The logarithm of 0 lies so far out that what is added to it ends in zeros.
+_FAR = 512
+_EXPS = np.array([_EXP[i % 255] for i in range(_FAR)] + [0] * 256, dtype=np.uint8)
+_LOGS = np.array([_FAR] + [_LOG[value] for value in range(1, 256)], dtype=np.int16)
 
 
 def correct(block: bytes, checks: int) -> bytes | None:
@@ -18,7 +26,7 @@ def correct(block: bytes, checks: int) -> bytes | None:
     Returns:
         The block without errors, or None if there are more than `checks // 2`.
     """
-    syndromes = [_evaluate(block, _EXP[i]) for i in range(checks)]
+    syndromes = _syndromes(block, checks)
     if not any(syndromes):
         return block
     locator = _locator(syndromes)
@@ -45,7 +53,7 @@ def correct(block: bytes, checks: int) -> bytes | None:
             return None
         size = _times(_EXP[position % 255], _divide(_polynomial(omega, inverse), slope))
         corrected[len(block) - 1 - position] ^= size
-    if found != errors or any(_evaluate(corrected, _EXP[i]) for i in range(checks)):
+    if found != errors or any(_syndromes(corrected, checks)):
         return None
     return bytes(corrected)
 
@@ -77,11 +85,19 @@ def _locator(syndromes: list[int]) -> list[int]:
     return current[: errors + 1]
 
 
-def _evaluate(block: bytes | bytearray, x: int) -> int:
-    value = 0
-    for codeword in block:
-        value = _times(value, x) ^ codeword
-    return value
+def _syndromes(block: bytes | bytearray, checks: int) -> list[int]:
+    """Evaluate the block at the first `checks` powers of the generator; zeros if it is right."""
+    logs = _LOGS[np.frombuffer(block, dtype=np.uint8)]
+    terms = _EXPS[logs + _powers(len(block), checks)]
+    syndromes: list[int] = np.bitwise_xor.reduce(terms, axis=1).tolist()
+    return syndromes
+
+
+@lru_cache(maxsize=16)
+def _powers(length: int, checks: int) -> NDArray[np.int16]:
+    """Logarithms, shape (checks, length), of what each codeword is multiplied with."""
+    places = np.arange(length - 1, -1, -1)
+    return (np.arange(checks)[:, None] * places % 255).astype(np.int16)
 
 
 def _polynomial(coefficients: list[int], x: int) -> int:

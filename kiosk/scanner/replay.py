@@ -13,8 +13,7 @@ from hardware.errors import HardwareError
 from hardware.frame import Luma
 from hardware.recordings import is_video, list_recordings, load_luma, video_lumas
 from kiosk.errors import UsageError
-from kiosk.scanner.decoder import Decoder
-from kiosk.scanner.stages import load_stages
+from kiosk.scanner.decoder import Decoder, build_decoder
 from kiosk.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -53,7 +52,7 @@ class Result:
         """As expected; None where nothing is expected."""
         if self.error is not None:
             return False
-        return None if self.expected is None else self.payloads == self.expected
+        return None if self.expected is None else not (self.wrong or self.missed)
 
     @property
     def wrong(self) -> bool:
@@ -90,13 +89,12 @@ def replay(
     """
     out = out if out is not None else sys.stdout
     files = [file for path in paths for file in _files(path)]
-    decoder = Decoder(load_stages(settings.scan.engines))
+    decoder = build_decoder(settings.scan.engines, settings.scan.rescues)
     results = []
-    now_s = 0.0
     for file in files:
         result = Result(file=str(file))
-        # Far from the file before: nothing seen there may confirm anything here.
-        now_s = _decode_file(file, decoder, result, now_s + 60, 1 / settings.camera.fps)
+        decoder.forget()
+        _decode_file(file, decoder, result, 1 / settings.camera.fps)
         results.append(result)
         print(_as_json(result) if as_json else _as_text(result), file=out, flush=True)
     summary = _summary(results)
@@ -122,28 +120,32 @@ def _files(path: Path) -> list[Path]:
         ) from error
 
 
-def _decode_file(
-    file: Path, decoder: Decoder, result: Result, now_s: float, interval_s: float
-) -> float:
-    """Present the file's frames and fill in the result; returns the decoder's time at the end."""
+def _decode_file(file: Path, decoder: Decoder, result: Result, interval_s: float) -> None:
+    """Present the file's frames and fill in the result."""
+    now_s = 0.0
     try:
-        result.expected = _expected(file)
+        text = _expected(file)
+        if text is not None:
+            result.expected = sorted(set(text.split(b"\n"))) if text else []
         frames: Iterable[Luma]
         if is_video(file):
             frames, step_s = video_lumas(file), interval_s
         else:
-            frames, step_s = _held_still(load_luma(file), decoder.turns), STILL_STEP_S
+            frames, step_s = _held_still(load_luma(file), decoder), STILL_STEP_S
+        failures = dict(decoder.failures)
         payloads: set[bytes] = set()
         refused: set[str] = set()
         for luma in frames:
             now_s += step_s
             began_s = time.perf_counter()
             try:
-                symbols = decoder.decode(luma, now_s)
+                symbols = decoder.decode(luma, now_s).symbols
             except Exception as error:
-                log.exception("decoder failed, frame dropped", extra={"file": str(file)})
+                log.exception("decoder failed", extra={"file": str(file)})
                 result.error = f"a decoder failed: {error}"
-                symbols = []
+                break
+            if decoder.failures != failures:
+                result.error = f"stages failed: {', '.join(decoder.failures)}"
             if not payloads:
                 result.ms += (time.perf_counter() - began_s) * 1000
                 result.frames += 1
@@ -155,27 +157,27 @@ def _decode_file(
                     refused.add(symbol.kind)
             if symbols and not is_video(file):
                 break
+        if text is not None and payloads == {text}:
+            result.expected = [text]  # its line ends are its own
         result.payloads = sorted(payloads)
         result.refused = sorted(refused)
     except (HardwareError, OSError) as error:
         result.error = str(error)
         log.warning("unreadable file", extra={"file": str(file), "why": str(error)})
-    return now_s
 
 
-def _held_still(luma: Luma, times: int) -> Iterator[Luma]:
-    for _ in range(times):
+def _held_still(luma: Luma, decoder: Decoder) -> Iterator[Luma]:
+    yield luma
+    while not decoder.done:
         yield luma
 
 
-def _expected(file: Path) -> list[bytes] | None:
-    """Read the `.txt` beside a file: one payload a line, sorted; empty for "no code"."""
+def _expected(file: Path) -> bytes | None:
+    """Read the `.txt` beside a file: a payload, or one a line; empty for "no code"."""
     try:
-        text = file.with_suffix(".txt").read_bytes()
+        return file.with_suffix(".txt").read_bytes().removesuffix(b"\n")
     except FileNotFoundError:
         return None
-    text = text.removesuffix(b"\n")
-    return sorted(set(text.split(b"\n"))) if text else []
 
 
 def _shown(payload: bytes) -> str:

@@ -7,6 +7,7 @@ are those sampled from the frame, errors included; so the first block is correct
 decoder corrected it, and the answer rests on exactly the bits that the payload came from.
 """
 
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -22,7 +23,7 @@ PLAIN = frozenset({0b0001, 0b0010, 0b0100, 0b0111, 0b1000})
 """Numeric, alphanumeric, byte, ECI, kanji: the symbol is a message of its own."""
 FNC1 = frozenset({0b0101, 0b1001})
 
-_VERSION_WITH_EXACT_SHARE = 6
+_SIZE_WITH_EXACT_SHARE = 41
 """In larger symbols zxing-cpp's share of unused correction, rounded, hides a single error."""
 
 _LEVELS = {"L": 1, "M": 0, "Q": 3, "H": 2}
@@ -49,11 +50,12 @@ _BLOCKS = {
 }
 
 
-def read_mode(modules: Modules, level: str, mask: int, *, clean: bool = False) -> int | None:
+def read_mode(drawn: bytes, level: str, mask: int, *, clean: bool = False) -> int | None:
     """Read the mode indicator of a symbol that a decoder has read.
 
     Args:
-        modules: The symbol's modules as sampled; mirrored ones are turned over.
+        drawn: The symbol's modules as sampled, one byte each, row by row, 0 where dark and 255
+            where light; of a mirrored symbol they are turned over here.
         level: Error correction level, L, M, Q or H.
         mask: Data mask, 0 to 7.
         clean: The decoder corrected nothing, so the modules are right as they are.
@@ -62,24 +64,25 @@ def read_mode(modules: Modules, level: str, mask: int, *, clean: bool = False) -
         The four bits, or None where they cannot be known: then the symbol is not what the
         decoder said it was.
     """
-    size = len(modules)
-    if modules.shape != (size, size) or size % 4 != 1 or not 21 <= size <= 177:
+    size = math.isqrt(len(drawn))
+    if size * size != len(drawn) or size % 4 != 1 or not 21 <= size <= 177:
         return None
     if level not in _LEVELS or not 0 <= mask <= 7:
         return None
-    errors = _format_errors(modules, level, mask)
-    if errors and _format_errors(modules.T, level, mask) < errors:
-        modules = modules.T
+    # Most of what a read costs beside zxing-cpp is spent here: numpy comes in where it must.
+    if not _strips_are_right(drawn, size, level, mask):
+        modules = _modules(drawn, size)
+        errors = _format_errors(modules, level, mask)
+        if errors and _format_errors(modules.T, level, mask) < errors:
+            drawn = b"".join(drawn[column::size] for column in range(size))
+    if clean and size <= _SIZE_WITH_EXACT_SHARE:
+        light = drawn[-1] & 8 | drawn[-2] & 4 | drawn[-1 - size] & 2 | drawn[-2 - size] & 1
+        return light ^ _first_mask_bits(size, mask)
     version = (size - 17) // 4
-    if clean and version <= _VERSION_WITH_EXACT_SHARE:
-        rows, columns = _data_path(version)
-        first = modules[rows[:4], columns[:4]] ^ _mask_bits(mask, rows[:4], columns[:4])
-        return int(np.packbits(first)[0]) >> 4
     checks = int(_CHECK_CODEWORDS[level].split()[version - 1])
     blocks = int(_BLOCKS[level].split()[version - 1])
-    rows, columns = _data_path(version)
-    bits = modules[rows, columns] ^ _mask_bits(mask, rows, columns)
-    codewords = np.packbits(bits[: len(bits) // 8 * 8])
+    codewords = np.packbits(_modules(drawn, size)[_data_path(version)] ^ _mask(version, mask))
+    codewords = codewords[: _count_codewords(version)]
     data_in_first = len(codewords) // blocks - checks
     first_check = len(codewords) - blocks * checks
     block = bytes(codewords[: data_in_first * blocks : blocks]) + bytes(
@@ -89,21 +92,71 @@ def read_mode(modules: Modules, level: str, mask: int, *, clean: bool = False) -
     return None if corrected is None else corrected[0] >> 4
 
 
+def _modules(drawn: bytes, size: int) -> Modules:
+    dark: Modules = np.frombuffer(drawn, dtype=np.uint8).reshape(size, size) == 0
+    return dark
+
+
+def _count_codewords(version: int) -> int:
+    return len(_data_path(version)[0]) // 8
+
+
+def _strips_are_right(drawn: bytes, size: int, level: str, mask: int) -> bool:
+    """Tell whether both format strips are without error, as an upright symbol has them.
+
+    Args:
+        drawn: One byte a module, row by row.
+        size: Modules a side.
+        level: Error correction level.
+        mask: Data mask.
+    """
+    left, right, top, bottom = _strips(size, level, mask)
+    return (
+        drawn[8 * size : 8 * size + 9] == left
+        and drawn[9 * size - 8 : 9 * size] == right
+        and drawn[8 : 8 * size + 9 : size] == top
+        and drawn[(size - 7) * size + 8 :: size] == bottom
+    )
+
+
+@lru_cache(maxsize=512)
+def _strips(size: int, level: str, mask: int) -> tuple[bytes, bytes, bytes, bytes]:
+    """What stands in row 8, left and right, and in column 8, top and bottom."""
+    drawn = np.zeros((size, size), dtype=np.bool_)
+    drawn[8, 6] = drawn[6, 8] = True  # the timing patterns cross the strips here
+    bits = _format_bits(level, mask)
+    for strip in _format_places(size):
+        for i, (row, column) in enumerate(strip):
+            drawn[row, column] = bits >> i & 1
+    shown = np.where(drawn, 0, 255).astype(np.uint8)
+    sides = shown[8, :9], shown[8, -8:], shown[:9, 8], shown[-7:, 8]
+    left, right, top, bottom = (side.tobytes() for side in sides)
+    return left, right, top, bottom
+
+
 def _format_errors(modules: Modules, level: str, mask: int) -> int:
     """Count the modules of both format strips that differ from what they should say."""
+    bits = _format_bits(level, mask)
+    return sum(
+        bool(modules[row, column]) != bool(bits >> i & 1)
+        for strip in _format_places(len(modules))
+        for i, (row, column) in enumerate(strip)
+    )
+
+
+def _format_bits(level: str, mask: int) -> int:
     data = _LEVELS[level] << 3 | mask
     rest = data
     for _ in range(10):
         rest = rest << 1 ^ (rest >> 9) * 0x537
-    bits = (data << 10 | rest) ^ 0x5412
-    size = len(modules)
+    return (data << 10 | rest) ^ 0x5412
+
+
+def _format_places(size: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """Where bit 0, bit 1, ... of the format stand: around the first finder, and beyond."""
     places = [(i, 8) for i in (0, 1, 2, 3, 4, 5, 7, 8)] + [(8, i) for i in (7, 5, 4, 3, 2, 1, 0)]
     others = [(8, size - 1 - i) for i in range(8)] + [(size - 15 + i, 8) for i in range(8, 15)]
-    return sum(
-        bool(modules[row, column]) != bool(bits >> i & 1)
-        for strip in (places, others)
-        for i, (row, column) in enumerate(strip)
-    )
+    return places, others
 
 
 @lru_cache(maxsize=4)
@@ -140,6 +193,18 @@ def _function_modules(version: int) -> Modules:
                 if (row, column) not in ((6, 6), (6, size - 7), (size - 7, 6)):
                     taken[row - 2 : row + 3, column - 2 : column + 3] = True
     return taken
+
+
+@lru_cache(maxsize=64)
+def _first_mask_bits(size: int, mask: int) -> int:
+    """What turns the four light modules in the lower right corner into the mode."""
+    return int(np.packbits(~_mask((size - 17) // 4, mask)[:4])[0]) >> 4
+
+
+@lru_cache(maxsize=16)
+def _mask(version: int, mask: int) -> Modules:
+    """The mask of the data modules, in the order of the bits."""
+    return _mask_bits(mask, *_data_path(version))
 
 
 def _mask_bits(mask: int, row: NDArray[np.intp], column: NDArray[np.intp]) -> Modules:

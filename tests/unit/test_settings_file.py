@@ -143,9 +143,9 @@ ONE_MISTAKE = [
     ("camera: fps:5", 5, "camera: fps:5 is text; it wants keys below it"),
     ("camera: [1]", 5, "camera: is a list; it wants keys below it"),
     ("scan:\n  engines: zxing", 6, "scan.engines: zxing does not fit; it wants a list"),
-    ("scan:\n  engines: []", 6, "scan.engines: the list has 0 entries; it wants 1 to 3"),
-    ("scan:\n  engines: [zxing, zbar]", 6, "scan.engines[1]: zbar does not fit; it wants opencv, "
-     "pyzbar or zxing; did you mean pyzbar?"),
+    ("scan:\n  engines: []", 6, "scan.engines: the list has 0 entries; it wants 1 to 5"),
+    ("scan:\n  engines: [zxing, zbar]", 6, "scan.engines[1]: zbar does not fit; it wants fast, "
+     "gate, opencv, pyzbar or zxing; did you mean pyzbar?"),
     ("panel:\n  press_after_s: 1", 6, "panel.press_after_s: presses by itself and exists for "
      "backend simulated only"),
     ("panel:\n  led_pin: 18", 6, "panel.buzzer_pin: 18 is the pin of led_pin as well"),

@@ -8,6 +8,7 @@ import pytest
 from hardware.frame import Frame
 from kiosk.messages import CameraState, Hello, Pulse, Sighting, Symbol, Want, encode
 from kiosk.scanner.capture import CameraReport
+from kiosk.scanner.decoder import Look
 from kiosk.scanner.loop import ScanLoop
 
 HELLO = Hello(version="1", engines=["zxing"], camera="fake")
@@ -76,7 +77,7 @@ class Script:
             case Exception() as error:
                 raise error
             case symbols:
-                return symbols
+                return Look(symbols)
 
     # link
 
@@ -139,7 +140,14 @@ def test_a_decoder_that_fails_costs_that_frame_only(caplog):
     script.run()
     assert [sighting.sequence for sighting in script.told(Sighting)] == [8]
     assert returned == [7, 8]
-    assert "decoder failed" in caplog.text
+    assert "frame dropped" in caplog.text
+
+
+def test_a_damage_that_stays_is_said_once(caplog):
+    damage = ValueError("no frame")
+    frames = [a_frame() for _ in range(3)]
+    Script(*frames, symbols=[damage, damage, ValueError("worse")]).run()
+    assert [record.getMessage() for record in caplog.records] == ["frame dropped"] * 2
 
 
 def test_wishes_reach_the_capture():

@@ -11,8 +11,11 @@ import segno
 import zxingcpp
 
 from kiosk.errors import SettingsError
-from kiosk.scanner import stages
-from kiosk.scanner.stages import OpencvStage, PyzbarStage, ZxingStage, load_stages
+from kiosk.scanner import reader
+from kiosk.scanner.other_engines import OpencvStage, PyzbarStage
+from kiosk.scanner.rescues import RescueStage
+from kiosk.scanner.stages import ZxingStage, load_stages
+from kiosk.settings import RESCUES
 
 CODE = "50501234567890123456"
 PARTS = segno.make_sequence(CODE * 2, symbol_count=2)
@@ -34,14 +37,18 @@ def have_libzbar():
 
 
 ENGINES = [
+    "fast",
     "zxing",
     pytest.param("pyzbar", marks=pytest.mark.skipif(not have_libzbar(), reason="no libzbar0")),
     "opencv",
+    *RESCUES,
 ]
 
 
 @pytest.fixture(params=ENGINES)
 def stage(request):
+    if request.param in RESCUES:
+        return RescueStage(request.param)
     return load_stages([request.param])[0]
 
 
@@ -80,6 +87,17 @@ def test_a_gs1_label_with_twenty_digits_is_no_code(stage):
     luma = np.where(page > 0, 0, 255).astype(np.uint8)
     kinds = {kind for kind, _, _ in found(stage, luma)}
     assert kinds == {"gs1"} if stage.name == "zxing" else kinds <= {"gs1"}
+
+
+def test_a_read_tells_where_the_symbol_is(stage, draw):
+    luma = np.full((480, 640), 220, np.uint8)
+    luma[100:, 150:] = draw(CODE)[:380, :490]
+    [symbol] = stage.decode(cv2.GaussianBlur(luma, (3, 3), 0))
+    # Drawn at 20, with a quiet zone of 4 modules of 5 px, 21 modules a side.
+    low, high = 40, 40 + 21 * 5
+    true = {(150 + x, 100 + y) for x in (low, high) for y in (low, high)}
+    for corner in true:
+        assert min(abs(x - corner[0]) + abs(y - corner[1]) for x, y in symbol.corners) <= 8
 
 
 def test_zxing_reads_a_part_and_says_so(draw):
@@ -181,7 +199,7 @@ def no_libzbar(monkeypatch):
 @pytest.mark.usefixtures("no_libzbar")
 def test_a_missing_libzbar_costs_one_line_and_that_engine(caplog):
     with caplog.at_level(logging.WARNING):
-        loaded = load_stages(["pyzbar", "zxing", "opencv"])
+        loaded = load_stages(["gate", "pyzbar", "zxing", "opencv"])
 
     assert [stage.name for stage in loaded] == ["zxing", "opencv"]
     assert [record.getMessage() for record in caplog.records] == [
@@ -196,6 +214,6 @@ def test_no_engine_at_all_is_an_error_that_says_what_to_do():
 
 
 def test_only_model_2_is_looked_for():
-    assert str(stages._MODEL_2) == str(
+    assert str(reader._MODEL_2) == str(
         zxingcpp.BarcodeFormats([zxingcpp.BarcodeFormat.QRCodeModel2])
     )
