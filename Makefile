@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format lint types contracts coverage frames bench pi lock clean
+.PHONY: demo test check format lint types contracts coverage frames bench soak vm-camera pi lock clean
 
 demo: $(VENV)/.run-ready
 	@$(BIN)/kiosk demo
@@ -41,6 +41,14 @@ coverage: $(VENV)/.dev-ready
 
 bench: $(VENV)/.run-ready
 	$(BIN)/kiosk bench
+
+# The cameras before a driver of the kernel, in a virtual machine (qemu-system-x86, busybox-static).
+vm-camera: $(VENV)/.dev-ready
+	$(BIN)/python tests/vm/run.py
+
+# A million frames through the scanner: its memory must stay flat. Takes a quarter of an hour.
+soak: $(VENV)/.run-ready
+	$(BIN)/python -m kiosk.bench.soak
 
 # The pins of a Raspberry Pi (builds lgpio where there is no wheel for it: swig, gcc, python3-dev).
 pi: $(VENV)/.run-ready

@@ -1,5 +1,6 @@
 """The camera port: what any camera backend promises, and what its errors mean."""
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from hardware.errors import HardwareError
@@ -22,10 +23,26 @@ class CameraLostError(CameraError):
     """An open camera stopped to be one: unplugged, hung up, its recording gone."""
 
 
+@dataclass(frozen=True, slots=True)
+class ExposureRange:
+    """What `Camera.expose` takes: linear in time, in the driver's own unit.
+
+    Attributes:
+        lowest: The shortest exposure.
+        highest: The longest one; it fits into a frame.
+        now: The one in force, as far as the driver tells.
+    """
+
+    lowest: int
+    highest: int
+    now: int
+
+
 class Camera(Protocol):
     """A source of frames.
 
-    Threads: one thread at a time calls `open`, `read` and `close`; a camera has no lock.
+    Threads: one thread at a time calls the methods; a camera has no lock. A frame is released
+    by any thread, at any time, also after `close`: that never waits for the driver.
     """
 
     @property
@@ -52,6 +69,22 @@ class Camera(Protocol):
 
         Raises:
             CameraLostError: The camera is gone. Only `close` and `open` make sense now.
+        """
+
+    def exposure_range(self) -> ExposureRange | None:
+        """What `expose` takes; None: this camera's exposure cannot be set by hand.
+
+        Raises:
+            CameraLostError: Not open, or gone.
+        """
+
+    def expose(self, value: int) -> int:
+        """Set the exposure by hand and return what the camera took.
+
+        It takes effect within a few frames, and stays until the camera is opened again.
+
+        Raises:
+            CameraLostError: Not open, or gone.
         """
 
     def close(self) -> None:

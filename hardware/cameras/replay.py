@@ -5,7 +5,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from hardware.camera import CameraLostError, CameraMissingError
+import cv2
+
+from hardware.camera import CameraLostError, CameraMissingError, ExposureRange
 from hardware.frame import Frame, Luma
 from hardware.recordings import (
     UnreadableError,
@@ -25,11 +27,14 @@ MAX_PIXELS = 1920 * 1080
 """A photograph has more pixels than a kiosk's camera: it is shown halved, until it fits, so
 that one file cannot hold the scanner up for seconds."""
 
+MAX_FPS = 240
+"""A video that claims more is shown at the pace of pictures."""
+
 _Stamp = tuple[int, int, int]  # inode, mtime_ns, size
 
 
 class ReplayCamera:
-    """Shows recorded frames as a camera would, `fps` a second.
+    """Shows recorded frames as a camera would, `fps` a second, a video at its own pace.
 
     With `loop` a folder is listed anew at each pass, so that files may come, go and be
     exchanged (renamed into place) meanwhile: that is how a test holds up a phone. An empty
@@ -50,13 +55,13 @@ class ReplayCamera:
 
         Args:
             path: A picture, a folder (recursive, in order of name) or a video.
-            fps: Frames a second.
+            fps: Frames a second, of pictures and of videos that do not tell their own pace.
             loop: Start again at the end.
             clock: Seconds on the monotonic clock.
             sleep: Waits so many seconds.
         """
         self._path = path
-        self._interval_s = 1 / fps
+        self._picture_interval_s = self._interval_s = 1 / fps
         self._loop = loop
         self._clock = clock
         self._sleep = sleep
@@ -90,15 +95,14 @@ class ReplayCamera:
         Raises:
             CameraLostError: Not open, or the recording was taken away.
         """
-        if self._lumas is None:
-            raise CameraLostError(f"{self.name} is not open.")
+        lumas = self._opened()
         wait_s = self._due_at_s - self._clock()
         if wait_s > timeout_s:
             self._sleep(timeout_s)
             return None
         if wait_s > 0:
             self._sleep(wait_s)
-        luma = next(self._lumas, None)
+        luma = next(lumas, None)
         now_s = self._clock()
         self._due_at_s += self._interval_s
         if self._due_at_s <= now_s:
@@ -109,10 +113,33 @@ class ReplayCamera:
         self._sequence += 1
         return Frame(luma, now_s, self._sequence)
 
+    def exposure_range(self) -> ExposureRange | None:
+        """None: a recording was exposed when it was made.
+
+        Raises:
+            CameraLostError: Not open.
+        """
+        self._opened()
+        return None
+
+    def expose(self, value: int) -> int:
+        """Change nothing, and return the value that nothing came of.
+
+        Raises:
+            CameraLostError: Not open.
+        """
+        self._opened()
+        return value
+
     def close(self) -> None:
         """Stop, and forget what was decoded."""
         self._lumas = None
         self._cache.clear()
+
+    def _opened(self) -> Iterator[Luma | None]:
+        if self._lumas is None:
+            raise CameraLostError(f"{self.name} is not open.")
+        return self._lumas
 
     def _passes(self) -> Iterator[Luma | None]:
         """Yield frames; None stands for a frame interval in which there is none."""
@@ -166,12 +193,23 @@ class ReplayCamera:
         stamp = _stamp(file)
         if self._cache.get(file) == (stamp, None):
             return
+        self._interval_s = _video_interval_s(file) or self._picture_interval_s
         try:
             for luma in video_lumas(file):
                 yield shrink(luma, MAX_PIXELS)
         except UnreadableError as error:
             log.warning("unreadable video skipped", extra={"file": str(file), "why": str(error)})
             self._cache[file] = (stamp, None)
+        finally:
+            self._interval_s = self._picture_interval_s
+
+
+def _video_interval_s(file: Path) -> float | None:
+    """Seconds from one frame of a video to the next, if it says so and it can be meant."""
+    video = cv2.VideoCapture(str(file))
+    fps = video.get(cv2.CAP_PROP_FPS)
+    video.release()
+    return 1 / fps if 1 <= fps <= MAX_FPS else None
 
 
 def _stamp(file: Path) -> _Stamp:

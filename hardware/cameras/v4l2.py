@@ -1,42 +1,33 @@
-"""A USB camera over OpenCV's V4L2 backend: luma as the driver lays it out, newest frame."""
+"""A camera of the kernel's V4L2, as USB cameras are: luma where the driver put it, newest frame."""
 
-import errno
+import collections
 import logging
-import os
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Literal, Protocol
 
-import cv2
-import numpy as np
-
-from hardware.camera import CameraBusyError, CameraLostError, CameraMissingError
+from hardware.camera import CameraLostError, CameraMissingError, ExposureRange
+from hardware.cameras import v4l2_formats as formats
+from hardware.cameras.v4l2_controls import CameraValue, Controls, ExposureValue
+from hardware.cameras.v4l2_device import Device, Filled, Kernel, LinuxKernel, PixelFormat
+from hardware.cameras.v4l2_errors import lost, refusal, stable_name
 from hardware.frame import Frame, Luma
 
 log = logging.getLogger(__name__)
 
-CameraValue = Literal["auto"] | int
+BUFFERS = 4
+"""One in the slot, one with the decoder, one that is being filled, and one to fill next."""
 
-FORMATS = ("GREY", "YUYV", "MJPG")
-"""In order of preference: no conversion, a strided view, the luma of a JPEG."""
-
-_AUTO_EXPOSURE, _MANUAL_EXPOSURE = 3, 1  # V4L2_EXPOSURE_APERTURE_PRIORITY, V4L2_EXPOSURE_MANUAL
-_QUICK_FAILURE_S = 0.5
-
-
-class VideoCapture(Protocol):
-    """What is used of `cv2.VideoCapture`."""
-
-    def isOpened(self) -> bool: ...  # noqa: N802, D102 - OpenCV's names
-    def set(self, prop: int, value: float) -> bool: ...  # noqa: D102 - OpenCV's names
-    def get(self, prop: int) -> float: ...  # noqa: D102 - OpenCV's names
-    def read(self) -> tuple[bool, Any]: ...  # noqa: D102 - OpenCV's names
-    def release(self) -> None: ...  # noqa: D102 - OpenCV's names
+_PLAUSIBLE_S = 1.0
+_COMPLAIN_EVERY_S = 10.0
 
 
 class V4l2Camera:
-    """A camera that the kernel's V4L2 drives, by path; /dev/v4l/by-id names stay the same."""
+    """A camera by path; the links in /dev/v4l/by-id keep their names.
+
+    A frame's luma is a view of the driver's buffer (of a JPEG, a plane of its own). To release
+    it only notes the buffer's number; the thread that reads gives it to the driver, so that
+    nobody else ever waits for a driver.
+    """
 
     def __init__(
         self,
@@ -45,10 +36,10 @@ class V4l2Camera:
         width: int = 640,
         height: int = 480,
         fps: int = 30,
-        exposure: CameraValue = "auto",
+        exposure: ExposureValue = "auto",
         gain: CameraValue = "auto",
         focus: CameraValue = "auto",
-        open_video: Callable[[str], VideoCapture] | None = None,
+        kernel: Kernel | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Name the camera and how to set it; nothing is opened before `open`.
@@ -58,182 +49,233 @@ class V4l2Camera:
             width: Pixels.
             height: Pixels.
             fps: Frames a second.
-            exposure: Auto, or the driver's value.
+            exposure: Auto, the driver's value, or "screen": automatic until `expose` is called.
             gain: Auto, or the driver's value.
             focus: Auto, or the driver's value.
-            open_video: Opens the device by path; OpenCV unless a test says otherwise.
+            kernel: The system's, unless a test says otherwise.
             clock: Seconds on the monotonic clock.
         """
-        self._device = device
+        self._path = device
         self._size = (width, height)
         self._fps = fps
-        self._exposure = exposure
-        self._gain = gain
-        self._focus = focus
-        self._open_video = open_video or _open_with_opencv
+        self._exposure: ExposureValue = exposure
+        self._gain: CameraValue = gain
+        self._focus: CameraValue = focus
+        self._kernel = kernel or LinuxKernel()
         self._clock = clock
-        self._video: VideoCapture | None = None
-        self._sequence = 0
+        self._max_age_s = max(0.1, 3 / fps)
+        self._device: Device | None = None
+        self._format = PixelFormat("", 0, 0, 0, 0)
+        self._planes: list[Luma] = []
+        self._controls: Controls | None = None
+        self._returned: collections.deque[int] = collections.deque()
+        self._stable_name: str | None = None
+        self._driver_sequence = self._sequence = 0
+        self._dropped = 0
+        self._complain_at_s = float("-inf")
 
     @property
     def name(self) -> str:
         """Which camera this is."""
-        return f"v4l2 {self._device}"
+        return f"v4l2 {self._path}"
 
     def open(self) -> None:
-        """Open the device, choose a format, set exposure, gain and focus.
+        """Open the device, choose a format, set exposure, gain and focus, let frames come.
 
         Raises:
-            CameraMissingError: No such device, no right to open it, or no camera.
+            CameraMissingError: No such device, no right to open it, or no camera of ours.
             CameraBusyError: In use by another program.
         """
-        self._probe()
-        video = self._open_video(self._device)
-        if not video.isOpened():
-            video.release()
-            raise CameraBusyError(
-                f"{self._device} does not start.",
-                advice=f"Another program uses it (see: fuser {self._device}), or it is not the "
-                "node of the camera that delivers pictures (see: v4l2-ctl --list-devices).",
-            )
-        self._video = video
-        video.set(cv2.CAP_PROP_CONVERT_RGB, 0)
-        video.set(cv2.CAP_PROP_BUFFERSIZE, 1)
-        chosen = self._choose_format(video)
-        self._set_controls(video)
-        log.info("camera opened", extra={"camera": self.name, "format": chosen})
+        self.close()
+        try:
+            device = Device(self._path, self._kernel)
+        except OSError as error:
+            raise refusal(self._path, error) from error
+        self._stable_name = stable_name(self._path)
+        try:
+            card = self._prove_it_is_a_camera(device)
+            self._format, fps = formats.choose(device, self.name, self._size, self._fps)
+            self._controls = Controls(device, self.name, fps=self._fps)
+            self._controls.apply(self._exposure, self._gain, self._focus)
+            device.start(BUFFERS)
+            self._planes = self._planes_in(device)
+        except OSError as error:
+            device.close()
+            raise refusal(self._path, error) from error
+        except BaseException:
+            device.close()
+            raise
+        self._device = device
+        # A frame on loan from before belongs to buffers that are no more.
+        self._returned = collections.deque()
+        self._driver_sequence = self._sequence = 0
+        log.info(
+            "camera opened",
+            extra={
+                "camera": self.name,
+                "card": card,
+                "stable_name": self._stable_name,
+                "format": self._format.fourcc,
+                "width": self._format.width,
+                "height": self._format.height,
+                "fps": fps,
+            },
+        )
 
-    def read(self, timeout_s: float) -> Frame | None:  # noqa: ARG002 - the port has it
-        """Wait for a frame; OpenCV decides how long (OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT).
+    def read(self, timeout_s: float) -> Frame | None:
+        """Lend the newest frame, or wait for one.
 
         Raises:
             CameraLostError: Not open, unplugged, or the driver gave up.
         """
-        video = self._video
-        if video is None:
-            raise CameraLostError(f"{self.name} is not open.")
-        began_at_s = self._clock()
+        device = self._opened()
+        deadline_s = self._clock() + timeout_s
+        waited = False
         try:
-            read, pixels = video.read()
-        except cv2.error as error:
-            raise CameraLostError(f"{self.name} failed: {error}.") from error
-        now_s = self._clock()
-        if not read or pixels is None:
-            if not Path(self._device).exists():
-                raise CameraLostError(
-                    f"{self._device} was unplugged.", advice="Check the cable of the camera."
-                )
-            if now_s - began_at_s < _QUICK_FAILURE_S:
-                raise CameraLostError(f"{self._device} stopped to deliver.")
-            return None
-        luma = self._luma(pixels)
-        if luma is None:
-            return None
-        self._sequence += 1
-        return Frame(luma, _stamp(video, now_s), self._sequence)
+            while True:
+                frame = self._newest(device, waited=waited)
+                if frame is not None:
+                    return frame
+                left_s = deadline_s - self._clock()
+                if left_s <= 0:
+                    return None
+                waited = device.wait(left_s)
+        except OSError as error:
+            raise lost(self._path, self._stable_name, error) from error
+
+    def exposure_range(self) -> ExposureRange | None:
+        """What `expose` takes, in units of 100 us; None if the camera has no such control.
+
+        Raises:
+            CameraLostError: Not open, or gone.
+        """
+        self._opened()
+        assert self._controls is not None
+        try:
+            return self._controls.exposure_range()
+        except OSError as error:
+            raise lost(self._path, self._stable_name, error) from error
+
+    def expose(self, value: int) -> int:
+        """Set the exposure by hand and return what the camera took.
+
+        Raises:
+            CameraLostError: Not open, or gone.
+        """
+        self._opened()
+        assert self._controls is not None
+        try:
+            return self._controls.expose(value)
+        except OSError as error:
+            raise lost(self._path, self._stable_name, error) from error
 
     def close(self) -> None:
-        """Give the device back."""
-        video, self._video = self._video, None
-        if video is not None:
-            video.release()
+        """Give the device back. Frames on loan stay readable until they are released."""
+        device, self._device = self._device, None
+        self._controls = None
+        self._planes = []
+        if device is not None:
+            device.close()
 
-    def _probe(self) -> None:
-        """Open the device for a moment, because OpenCV does not tell why it could not."""
-        try:
-            os.close(os.open(self._device, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
-        except OSError as error:
-            if error.errno == errno.EBUSY:
-                raise CameraBusyError(f"{self._device} is in use by another program.") from error
-            if error.errno in (errno.EACCES, errno.EPERM):
-                raise CameraMissingError(
-                    f"{self._device} may not be opened by this user.",
-                    advice="sudo usermod -aG video USER, then log in again.",
-                ) from error
+    def _opened(self) -> Device:
+        if self._device is None:
+            raise CameraLostError(f"{self.name} is not open.")
+        return self._device
+
+    def _newest(self, device: Device, *, waited: bool) -> Frame | None:
+        """Take all filled buffers, keep the newest, and give the others back at once.
+
+        Args:
+            device: The open one.
+            waited: There was none a moment ago: what is there now is fresh, whatever its stamp.
+        """
+        while self._returned:
+            device.queue(self._returned.popleft())
+        newest: Filled | None = None
+        for _ in range(len(device.buffers)):
+            filled = device.dequeue()
+            if filled is None:
+                break
+            if filled.damaged or not formats.is_whole(self._format, filled.used):
+                self._drop(f"damaged, {filled.used} bytes")
+                device.queue(filled.index)
+                continue
+            if newest is not None:
+                device.queue(newest.index)
+            newest = filled
+        if newest is None:
+            return None
+        now_s = self._clock()
+        captured_at_s = newest.stamp_s
+        if captured_at_s is None or captured_at_s > now_s:
+            captured_at_s = now_s
+        elif waited and captured_at_s < now_s - _PLAUSIBLE_S:
+            captured_at_s = now_s  # some drivers count from elsewhere
+        if not waited and now_s - captured_at_s > self._max_age_s:
+            # Nobody read for a while, and the driver stopped when its buffers were full.
+            device.queue(newest.index)
+            return None
+        return self._lend(device, newest, captured_at_s)
+
+    def _lend(self, device: Device, filled: Filled, captured_at_s: float) -> Frame | None:
+        since_last = (filled.sequence - self._driver_sequence) & 0xFFFF_FFFF
+        self._driver_sequence = filled.sequence
+        self._sequence += max(1, since_last)
+        if self._format.fourcc == formats.JPEG:
+            data = device.buffers[filled.index][: filled.used]
+            plane = formats.luma_of_jpeg(data, self._format)
+            device.queue(filled.index)
+            if plane is None:
+                self._drop(f"damaged JPEG, {filled.used} bytes")
+                return None
+            return Frame(plane, captured_at_s, self._sequence)
+        loan = _Loan(filled.index, self._returned)
+        return Frame(self._planes[filled.index], captured_at_s, self._sequence, loan.give_back)
+
+    def _drop(self, why: str) -> None:
+        """Report damaged frames, not each of them."""
+        self._dropped += 1
+        now_s = self._clock()
+        if now_s >= self._complain_at_s:
+            self._complain_at_s = now_s + _COMPLAIN_EVERY_S
+            log.warning(
+                "camera frame dropped",
+                extra={"camera": self.name, "why": why, "dropped": self._dropped},
+            )
+
+    def _prove_it_is_a_camera(self, device: Device) -> str:
+        card, delivers = device.capability()
+        if not delivers:
             raise CameraMissingError(
-                f"There is no camera {self._device} ({error.strerror}).",
-                advice="Is it plugged in? ls /dev/v4l/by-id shows the names for camera.device.",
-            ) from error
-        if not Path(self._device).is_char_device():
-            raise CameraMissingError(
-                f"{self._device} is no device.", advice="Set camera.device to /dev/video0 or alike."
+                f"{self._path} ({card}) is not the node that delivers pictures.",
+                advice="A camera has several; its name in /dev/v4l/by-id ends in -video-index0.",
             )
+        return card
 
-    def _choose_format(self, video: VideoCapture) -> str:
-        """Take the first format that the camera really has at this size and pace."""
-        chosen = ""
-        for wanted in FORMATS:
-            video.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*wanted))
-            video.set(cv2.CAP_PROP_FRAME_WIDTH, self._size[0])
-            video.set(cv2.CAP_PROP_FRAME_HEIGHT, self._size[1])
-            video.set(cv2.CAP_PROP_FPS, self._fps)
-            chosen = int(video.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little").decode("latin-1")
-            size = (
-                int(video.get(cv2.CAP_PROP_FRAME_WIDTH)),
-                int(video.get(cv2.CAP_PROP_FRAME_HEIGHT)),
-            )
-            fps = video.get(cv2.CAP_PROP_FPS)
-            # Uncompressed formats are slow over USB at large sizes: then the JPEG is better.
-            if chosen == wanted and size == self._size and fps >= 0.9 * self._fps:
-                return chosen
-        log.warning(
-            "camera has not what was asked for",
-            extra={"camera": self.name, "format": chosen, "size": size, "fps": fps},
-        )
-        return chosen
-
-    def _set_controls(self, video: VideoCapture) -> None:
-        automatic = self._exposure == "auto"
-        controls: list[tuple[str, int, float]] = [
-            (
-                "exposure mode",
-                cv2.CAP_PROP_AUTO_EXPOSURE,
-                _AUTO_EXPOSURE if automatic else _MANUAL_EXPOSURE,
-            )
-        ]
-        if self._exposure != "auto":
-            controls.append(("exposure", cv2.CAP_PROP_EXPOSURE, self._exposure))
-        if self._gain != "auto":
-            controls.append(("gain", cv2.CAP_PROP_GAIN, self._gain))
-        controls.append(("focus mode", cv2.CAP_PROP_AUTOFOCUS, self._focus == "auto"))
-        if self._focus != "auto":
-            controls.append(("focus", cv2.CAP_PROP_FOCUS, self._focus))
-        for control, prop, value in controls:
-            obeyed = video.set(prop, value)
-            actual = video.get(prop)
-            if not obeyed or actual != value:
-                # Many cameras have no focus; what was asked for in numbers should be obeyed.
-                asked = control in ("exposure", "gain", "focus")
-                log.log(
-                    logging.WARNING if asked else logging.DEBUG,
-                    "camera does not obey",
-                    extra={"control": control, "asked": float(value), "actual": actual},
-                )
-
-    def _luma(self, pixels: Any) -> Luma | None:
-        """The luma plane of what OpenCV hands out for the format; None if it is damaged."""
-        width, height = self._size
-        if pixels.ndim == 3 and pixels.shape[2] == 2:  # YUYV: every other byte
-            plane: Any = pixels[:, :, 0]
-        elif pixels.ndim == 3 and pixels.shape[2] == 3:  # OpenCV converted it after all
-            plane = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
-        elif pixels.size == width * height and 1 in pixels.shape:  # GREY as one long row
-            plane = pixels.reshape(height, width)
-        elif pixels.ndim == 2 and 1 not in pixels.shape:
-            plane = pixels
-        else:  # MJPG
-            try:
-                plane = cv2.imdecode(np.ascontiguousarray(pixels).reshape(-1), cv2.IMREAD_GRAYSCALE)
-            except cv2.error:
-                plane = None
-        return plane if plane is None or plane.dtype == np.uint8 else None
+    def _planes_in(self, device: Device) -> list[Luma]:
+        """The luma plane of each buffer; of JPEGs there is none."""
+        smallest = min((pixels.size for pixels in device.buffers), default=0)
+        if smallest < formats.least_bytes(self._format):
+            raise CameraMissingError(f"{self._path} has buffers smaller than its frames.")
+        if self._format.fourcc == formats.JPEG:
+            return []
+        return [formats.luma_view(pixels, self._format) for pixels in device.buffers]
 
 
-def _open_with_opencv(device: str) -> VideoCapture:
-    return cv2.VideoCapture(device, cv2.CAP_V4L2)
+class _Loan:
+    """A buffer that is with a reader.
 
+    Threads: `give_back` is called by any thread; a deque needs no lock for it.
+    """
 
-def _stamp(video: VideoCapture, now_s: float) -> float:
-    """The driver's time of the frame, if it is on the monotonic clock, else now."""
-    driver_s = video.get(cv2.CAP_PROP_POS_MSEC) / 1000
-    return driver_s if now_s - 2 < driver_s <= now_s else now_s
+    __slots__ = ("_index", "_returned")
+
+    def __init__(self, index: int, returned: collections.deque[int]) -> None:
+        self._index = index
+        self._returned: collections.deque[int] | None = returned
+
+    def give_back(self) -> None:
+        """Note that the buffer may be filled again; a second time does nothing."""
+        returned, self._returned = self._returned, None
+        if returned is not None:
+            returned.append(self._index)

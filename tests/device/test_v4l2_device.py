@@ -1,13 +1,15 @@
-"""A real camera, where there is one."""
+"""A real V4L2 camera, where there is one: KIOSK_CAMERA names it, else /dev/video0."""
 
+import os
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from hardware.cameras.v4l2 import V4l2Camera
+from hardware.cameras.v4l2 import BUFFERS, V4l2Camera
 
-DEVICE = "/dev/video0"
+DEVICE = os.environ.get("KIOSK_CAMERA", "/dev/video0")
 
 pytestmark = [
     pytest.mark.device,
@@ -15,14 +17,60 @@ pytestmark = [
 ]
 
 
-def test_a_real_camera_delivers_luma():
+@pytest.fixture
+def camera():
     camera = V4l2Camera(DEVICE)
     camera.open()
-    try:
-        frames = [frame for _ in range(30) if (frame := camera.read(1)) is not None]
-    finally:
-        camera.close()
-    assert len(frames) > 10
-    assert frames[-1].luma.dtype == np.uint8
-    assert frames[-1].luma.ndim == 2
-    assert frames[-1].captured_at_s >= frames[0].captured_at_s
+    yield camera
+    camera.close()
+
+
+def read(camera):
+    for _ in range(20):
+        if (frame := camera.read(0.5)) is not None:
+            return frame
+    raise AssertionError("no frame in ten seconds")
+
+
+def test_a_real_camera_delivers_luma_in_order(camera):
+    frames = []
+    for _ in range(30):
+        frame = read(camera)
+        assert frame.luma.dtype == np.uint8
+        assert frame.luma.ndim == 2
+        frame.release()
+        frames.append(frame)
+    assert frames[-1].captured_at_s > frames[0].captured_at_s
+    assert frames[-1].sequence > frames[0].sequence
+
+
+def test_a_real_camera_delivers_a_new_frame_after_a_pause(camera):
+    read(camera).release()
+    time.sleep(2)
+    resumed_at_s = time.monotonic()
+    assert read(camera).captured_at_s > resumed_at_s - 0.2
+
+
+def test_a_real_camera_gives_its_buffers_round(camera):
+    held = [read(camera) for _ in range(BUFFERS - 1)]
+    for frame in held:
+        frame.release()
+    for _ in range(3 * BUFFERS):
+        read(camera).release()
+
+
+def test_a_real_camera_obeys_an_exposure_or_says_that_it_cannot(camera):
+    limits = camera.exposure_range()
+    if limits is None:
+        return
+    taken = camera.expose(limits.lowest)
+    assert limits.lowest <= taken <= limits.highest
+    assert camera.exposure_range().now == taken
+
+
+def test_a_real_camera_can_be_opened_again_while_a_frame_is_on_loan(camera):
+    frame = read(camera)
+    camera.close()
+    camera.open()
+    read(camera).release()
+    frame.release()

@@ -1,5 +1,6 @@
 """A recording is shown at a true pace; its folder may change while it is shown."""
 
+import itertools
 import logging
 import shutil
 from pathlib import Path
@@ -219,3 +220,39 @@ def test_a_recording_taken_away_is_a_lost_camera_until_it_is_back(folder, open_c
     shutil.move(folder.with_name("away"), folder)
     camera.open()
     assert levels(camera, 1) == [1]
+
+
+def film(path, fps, frames=4):
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), fps, (64, 48))
+    for level in range(frames):
+        writer.write(np.full((48, 64, 3), 10 * level, np.uint8))
+    writer.release()
+
+
+def intervals(camera, count):
+    stamps_s = [camera.read(1).captured_at_s for _ in range(count)]
+    return [round(after - before, 3) for before, after in itertools.pairwise(stamps_s)]
+
+
+def test_a_video_is_shown_at_its_own_pace(folder, open_camera):
+    film(folder / "a.avi", 20)
+    assert intervals(open_camera(folder, fps=10), 8) == [0.05] * 7
+
+
+def test_pictures_among_videos_keep_the_pace_of_pictures(folder, open_camera):
+    film(folder / "a.avi", 20, frames=2)
+    save(folder / "b.png", 1)
+    save(folder / "c.png", 2)
+    assert intervals(open_camera(folder, fps=10), 5) == [0.05, 0.05, 0.1, 0.1]
+
+
+@pytest.mark.parametrize("claimed", [0.0, 0.001, 1e9, float("nan"), -5.0])
+def test_a_video_that_claims_no_possible_pace_has_that_of_pictures(
+    folder, open_camera, monkeypatch, claimed
+):
+    class Video:
+        get = staticmethod(lambda prop: claimed)
+        release = staticmethod(lambda: None)
+
+    monkeypatch.setattr(replay.cv2, "VideoCapture", lambda path: Video())
+    assert replay._video_interval_s(folder / "a.avi") is None
