@@ -222,18 +222,23 @@ def build_scanner(settings: Settings, link_fd: int | None) -> int:
     else:
         link = ServingLink(Path(settings.scanner.socket))
     camera = settings.camera
-    capture = Capture(lambda: open_camera(camera), fps=camera.fps, stall_s=camera.stall_s)
+    by_screen = camera.exposure == "screen"
+    capture = Capture(
+        lambda: open_camera(camera), fps=camera.fps, stall_s=camera.stall_s, exposes=by_screen
+    )
     capture.start()
 
     # After the start of the capture thread, which loads its driver meanwhile.
     from kiosk.scanner.decoder import build_decoder
+    from kiosk.scanner.exposure import Exposure
     from kiosk.scanner.loop import ScanLoop
 
     decoder = build_decoder(settings.scan.engines, settings.scan.rescues)
     where = camera.path if camera.backend == "replay" else camera.device
     name = "csi" if camera.backend == "csi" else f"{camera.backend} {where}"
     hello = Hello(version=__version__, engines=decoder.engines, camera=name)
-    loop = ScanLoop(capture, decoder, link, hello)
+    exposure = Exposure(fps=camera.fps) if by_screen else None
+    loop = ScanLoop(capture, decoder, link, hello, exposure=exposure)
     signal.signal(signal.SIGTERM, lambda *_: loop.stop())
     if link_fd is None:
         signal.signal(signal.SIGINT, lambda *_: loop.stop())
@@ -248,8 +253,6 @@ def _use_one_core() -> None:
     """
     for library in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"):
         os.environ.setdefault(library, "1")
-    # OpenCV waits ten seconds for a frame unless told otherwise; a stall shows much sooner.
-    os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "1")
 
 
 def open_camera(settings: CameraSettings) -> "Camera":
@@ -265,7 +268,15 @@ def open_camera(settings: CameraSettings) -> "Camera":
         case "csi":
             from hardware.cameras.csi import CsiCamera
 
-            return CsiCamera()
+            return CsiCamera(
+                settings.device,
+                width=settings.width,
+                height=settings.height,
+                fps=settings.fps,
+                exposure=settings.exposure,
+                gain=settings.gain,
+                focus=settings.focus,
+            )
         case "v4l2":
             from hardware.cameras.v4l2 import V4l2Camera
 

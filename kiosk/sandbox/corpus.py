@@ -1,8 +1,9 @@
 """Scenes by the thousand: what customers do, from a seed and a severity."""
 
 import dataclasses
+import enum
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -176,3 +177,48 @@ def visit(
         )
         scenes.append(scene)
     return scenes
+
+
+class Situation(enum.StrEnum):
+    """Where a kiosk stands. What a scene calls ambient light 1 is some 400 lux.
+
+    BOOTH is 4 to 40 lux: night, or a dim corridor; the screen is tens of times brighter than a
+    white wall. In SUN the phone is in the kiosk's shade, and what is behind it is not.
+    """
+
+    BOOTH = "booth"
+    ROOM = "room"
+    SUN = "sun"
+
+
+def relight(scenes: Sequence[Scene], situation: Situation, rng: np.random.Generator) -> list[Scene]:
+    """Move a visit to where the light is as the situation says, before a lens with some dust.
+
+    The exposure is that for a bright screen in a lit room: whoever takes the picture sets it.
+    """
+
+    def between(low: float, high: float) -> float:
+        return float(np.exp(rng.uniform(math.log(low), math.log(high))))
+
+    match situation:
+        case Situation.BOOTH:
+            ambient, backlight, brightness = between(0.01, 0.1), 1.0, rng.uniform(0.5, 1)
+        case Situation.ROOM:
+            ambient, backlight, brightness = between(0.5, 1.6), 1.0, rng.uniform(0.3, 1)
+        case Situation.SUN:
+            ambient, backlight = between(3, 12), between(3, 15)
+            brightness = rng.uniform(0.3, 1.5)  # many phones turn it up in the sun
+    flare = float(rng.uniform(0.02, 0.1))
+    return [
+        dataclasses.replace(
+            scene,
+            phones=tuple(
+                dataclasses.replace(phone, brightness=float(brightness)) for phone in scene.phones
+            ),
+            ambient=ambient,
+            backlight=backlight,
+            exposure=1.0,
+            flare=flare,
+        )
+        for scene in scenes
+    ]

@@ -54,6 +54,22 @@ def _blur_kernel(defocus_px: float, motion_px: float, motion_deg: float) -> Ligh
     return _light(kernel / kernel.sum())
 
 
+def scatter(light: Light, flare: float) -> Light:
+    """Spread a part of the light over the frame, as a lens with dust and fingers on it does.
+
+    A bright screen then lifts what is dark around it, its own dark modules first.
+
+    Returns:
+        float32, same shape; the sum of the light stays about the same.
+    """
+    height, width = light.shape
+    coarse = (max(width // 8, 1), max(height // 8, 1))
+    small = cv2.resize(light, coarse, interpolation=cv2.INTER_AREA)
+    halo = cv2.resize(cv2.GaussianBlur(small, (0, 0), 5.0), (width, height))
+    everywhere = np.float32(0.3 * float(small.mean()))
+    return _light(light + np.float32(flare) * (np.float32(0.7) * halo + everywhere - light))
+
+
 def expose(light: Light, exposure: float, bloom: float) -> Light:
     """Collect light on the sensor; what it cannot hold spills over.
 
@@ -85,6 +101,7 @@ def read_out(
     rng: np.random.Generator,
     *,
     noise: float,
+    gain: float = 1.0,
     sharpening: float = 0.0,
     jpeg_quality: int = 0,
 ) -> Luma:
@@ -94,6 +111,7 @@ def read_out(
         light: float32, shape (height, width), 0 to 1.
         rng: Where the noise comes from.
         noise: 1 is the noise of a cheap sensor.
+        gain: Amplification, after which the noise of few electrons shows.
         sharpening: Strength of an unsharp mask.
         jpeg_quality: 1 to 100, or 0 for no compression.
 
@@ -105,7 +123,9 @@ def read_out(
         read_noise = (_READ_NOISE_ELECTRONS * electron) ** 2
         deviation = cv2.sqrt(light * np.float32(electron) + np.float32(read_noise))
         light = _light(light + deviation * rng.standard_normal(light.shape, dtype=np.float32))
-    steps = np.clip(light * np.float32(_ADC_STEPS - 1) + 0.5, 0, _ADC_STEPS - 1).astype(np.uint16)
+    steps = np.clip(light * np.float32(gain * (_ADC_STEPS - 1)) + 0.5, 0, _ADC_STEPS - 1).astype(
+        np.uint16
+    )
     luma: Luma = _gamma()[steps]
     if sharpening > 0:
         soft = cv2.GaussianBlur(luma, (0, 0), 1.2)

@@ -39,23 +39,45 @@ def render(scene: Scene, seed: int) -> Luma:
     Returns:
         uint8, shape (scene.height_px, scene.width_px), owned by the caller.
     """
+    return take(see(scene), scene, seed)
+
+
+def see(scene: Scene) -> View:
+    """Draw what is before the lens; all that the camera does to it is left to `take`.
+
+    Returns:
+        What `take` may use any number of times, with the scene or with another that differs
+        only in the camera's part: from `defocus_px` on, but for the banding.
+    """
     place_rng = np.random.default_rng(scene.place)
     view = surroundings.draw_place(
         scene.width_px,
         scene.height_px,
         place_rng,
-        ambient=scene.ambient,
+        ambient=scene.ambient * scene.backlight,
         clutter=scene.clutter,
     )
     for phone in scene.phones:
         _add_phone(view, phone, scene, place_rng)
+    return view
+
+
+def take(view: View, scene: Scene, seed: int) -> Luma:
+    """Take the picture of a view.
+
+    Returns:
+        As `render`.
+    """
     light = optics.blur(view.light, scene.defocus_px, scene.motion_px, scene.motion_deg)
     light *= view.beats  # moire arises where the sensor samples, after the lens has blurred
+    if scene.flare > 0:
+        light = optics.scatter(light, scene.flare)
     light = optics.expose(light, scene.exposure, scene.bloom)
     return optics.read_out(
         light,
         np.random.default_rng(seed),
         noise=scene.noise,
+        gain=scene.gain,
         sharpening=scene.sharpening,
         jpeg_quality=scene.jpeg_quality,
     )

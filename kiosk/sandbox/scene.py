@@ -18,12 +18,16 @@ class Scene:
         height_px: Rows of the frame.
         place: Which of endless places this is: the background, the customer, their hand.
         ambient: Light of the place; 0 is night, 1 a lit room, 5 sun on the phone.
+        backlight: Factor on the light of all that is behind the phone; above 1 the customer has
+            the sun behind them, below 1 the phone is under the only lamp.
         clutter: How much there is to see in the background, 0 to 1.
         defocus_px: Radius of the circle that a point becomes.
         motion_px: Path of the phone during the exposure.
         motion_deg: Direction of that path; 0 is along the rows.
         exposure: Factor on the light; 1 suits a bright screen.
+        gain: Factor on what the sensor collected, and on its noise.
         bloom: Part of the light beyond full scale that spills into the neighbourhood, 0 to 1.
+        flare: Part of all light that a cheap or dusty lens scatters widely, 0 to 1.
         banding: Depth of the bands that a dimmed screen leaves on a rolling shutter, 0 to 1.
         banding_period_px: Rows from one band to the next.
         banding_phase: Where the first band begins, in periods.
@@ -37,12 +41,15 @@ class Scene:
     height_px: int = 480
     place: int = 0
     ambient: float = 1.0
+    backlight: float = 1.0
     clutter: float = 0.5
     defocus_px: float = 0.0
     motion_px: float = 0.0
     motion_deg: float = 0.0
     exposure: float = 1.0
+    gain: float = 1.0
     bloom: float = 0.3
+    flare: float = 0.0
     banding: float = 0.0
     banding_period_px: float = 90.0
     banding_phase: float = 0.0

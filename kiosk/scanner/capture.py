@@ -1,4 +1,7 @@
-"""The capture thread: from the camera, the newest frame and how the camera is."""
+"""The capture thread: from the camera, the newest frame and how the camera is.
+
+And to the camera: the exposure that the main thread wishes, between two frames.
+"""
 
 import contextlib
 import logging
@@ -11,6 +14,7 @@ from dataclasses import dataclass
 from hardware.camera import Camera, CameraError
 from hardware.frame import Frame
 from kiosk.errors import KioskError
+from kiosk.scanner.exposure import Setting
 
 log = logging.getLogger(__name__)
 
@@ -18,6 +22,7 @@ READ_TIMEOUT_S = 0.2
 REOPEN_FIRST_S = 0.25
 REOPEN_MAX_S = 4.0
 HANG_LIMIT_S = 15.0
+ASK_EXPOSURE_EVERY_S = 1.0
 
 
 class CaptureHungError(KioskError):
@@ -39,8 +44,8 @@ class Capture:
     waited longer than 100 ms or three frame intervals, whichever is longer, is given back
     undecoded: what it shows may have left.
 
-    Threads: the capture thread alone opens, reads and closes the camera. The main thread
-    calls everything public; `fileno` becomes readable when there is something to take.
+    Threads: the capture thread alone opens, reads, exposes and closes the camera. The main
+    thread calls everything public; `fileno` becomes readable when there is something to take.
     """
 
     def __init__(
@@ -49,6 +54,7 @@ class Capture:
         *,
         fps: int,
         stall_s: float,
+        exposes: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Prepare; nothing happens before `start`.
@@ -58,10 +64,12 @@ class Capture:
                 long as those of the decoders and run beside them.
             fps: Frames a second, for the age at which a frame is stale.
             stall_s: Without a frame for so long, the camera is opened again.
+            exposes: The main thread will call `expose`; else the camera is never asked.
             clock: Seconds on the monotonic clock.
         """
         self._make_camera = open_camera
         self._stall_s = stall_s
+        self._hand = _Hand(clock) if exposes else None
         self._max_age_s = max(0.1, 3 / fps)
         self._clock = clock
         self._lock = threading.Lock()
@@ -102,6 +110,18 @@ class Capture:
             self._wanted = wanted
         if not wanted:
             self._put(None)
+
+    def expose(self, value: int) -> None:
+        """Wish for an exposure; the capture thread tells the camera before its next read.
+
+        A camera that is opened again is told again.
+        """
+        if self._hand is not None:
+            self._hand.wish = value
+
+    def setting(self) -> Setting | None:
+        """The exposure as the camera took it; None while that is unknown or cannot be set."""
+        return None if self._hand is None else self._hand.setting
 
     def take(self) -> Frame | None:
         """Take the newest frame, if there is a fresh one; the caller releases it.
@@ -155,6 +175,8 @@ class Capture:
             except CameraError as error:
                 self._tell(ok=False, detail=str(error))
             finally:
+                if self._hand is not None:
+                    self._hand.let_go()
                 self._put(None)
                 camera.close()
             if self.frames > frames_before:
@@ -166,6 +188,8 @@ class Capture:
         """Read until told to stop or until frames fail to come for `stall_s`."""
         last_at_s = self._clock()
         while not self._stopping.is_set():
+            if self._hand is not None:
+                self._hand.turn(camera)
             frame = camera.read(min(READ_TIMEOUT_S, self._stall_s))
             now_s = self._alive_at_s = self._clock()
             if frame is not None:
@@ -211,3 +235,49 @@ class Capture:
             self._alive_at_s = self._clock()
             if self._stopping.wait(min(left_s, READ_TIMEOUT_S)):
                 return
+
+
+class _Hand:
+    """Sets the exposure of a camera as it is wished, and knows how it is set.
+
+    Threads: the main thread writes `wish` and reads `setting`, the capture thread does the
+    rest. Each is one reference; a wish replaced before it was seen is not missed.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.wish: int | None = None
+        self.setting: Setting | None = None
+        self._clock = clock
+        self._told: int | None = None
+        self._ask_at_s = 0.0
+        self._refused = False
+
+    def turn(self, camera: Camera) -> None:
+        """Tell the camera what is wished, if that is news.
+
+        Raises:
+            CameraLostError: The camera is gone.
+        """
+        wish, setting, now_s = self.wish, self.setting, self._clock()
+        if self._refused:
+            return
+        # Until there is a wish, the camera's own control moves what is in force.
+        if setting is None or (wish is None and now_s >= self._ask_at_s):
+            self._ask_at_s = now_s + ASK_EXPOSURE_EVERY_S
+            found = camera.exposure_range()
+            if found is None:
+                self._refused = True
+                log.warning("exposure cannot be set by hand", extra={"camera": camera.name})
+                return
+            since_s = now_s if setting is None else setting.since_s
+            setting = Setting(found.lowest, found.highest, found.now, since_s)
+        if wish is not None and wish != self._told:
+            taken = camera.expose(wish)
+            self._told = wish
+            setting = Setting(setting.lowest, setting.highest, taken, self._clock())
+            log.debug("exposure set", extra={"wished": wish, "taken": taken})
+        self.setting = setting
+
+    def let_go(self) -> None:
+        """The camera was closed: nothing is known, and all is to be told again."""
+        self.setting = self._told = None

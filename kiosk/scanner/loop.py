@@ -9,6 +9,7 @@ from hardware.frame import Frame
 from kiosk.messages import CameraState, Hello, Message, Pulse, Sighting, Symbol
 from kiosk.scanner.capture import CameraReport, Capture
 from kiosk.scanner.decoder import Decoder
+from kiosk.scanner.exposure import Exposure
 from kiosk.scanner.link import Link
 
 log = logging.getLogger(__name__)
@@ -32,13 +33,24 @@ class ScanLoop:
         link: Link,
         hello: Hello,
         *,
+        exposure: Exposure | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take everything over; `run` closes the link and stops the capture."""
+        """Take everything over; `run` closes the link and stops the capture.
+
+        Args:
+            capture: Gives the newest frame.
+            decoder: Reads it.
+            link: To the payment process.
+            hello: What a new peer is told first.
+            exposure: Sets the camera's exposure; None leaves it to the camera.
+            clock: Seconds on the monotonic clock.
+        """
         self._capture = capture
         self._decoder = decoder
         self._link = link
         self._hello = hello
+        self._exposure = exposure
         self._clock = clock
         self._greeted = 0
         self._told: CameraReport | None = None
@@ -96,6 +108,7 @@ class ScanLoop:
     def _look(self, frame: Frame) -> None:
         try:
             look = self._decoder.decode(frame.luma, frame.captured_at_s)
+            self._meter(frame, read=bool(look.symbols or look.waiting))
         except Exception as error:
             # A damaged frame, or native code over hostile pixels: the next one may do. Said once
             # for each kind of damage, since a camera that has gone mad sends thirty a second.
@@ -108,6 +121,15 @@ class ScanLoop:
         self._decoded += not look.gated
         if look.symbols:
             self._link.send(_sighting(frame, look.symbols))
+
+    def _meter(self, frame: Frame, *, read: bool) -> None:
+        """Let the exposure control judge the frame, a gated one too, and pass its wish on."""
+        if self._exposure is None:
+            return
+        setting = self._capture.setting()
+        wish = self._exposure.look(frame.luma, setting, read=read, now_s=frame.captured_at_s)
+        if wish is not None:
+            self._capture.expose(wish)
 
     def _tell_state(self) -> None:
         report = self._capture.report()

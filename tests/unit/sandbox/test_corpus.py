@@ -6,7 +6,15 @@ import zxingcpp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kiosk.sandbox.corpus import easy_scene, hard_scene, random_payload, random_scene, visit
+from kiosk.sandbox.corpus import (
+    Situation,
+    easy_scene,
+    hard_scene,
+    random_payload,
+    random_scene,
+    relight,
+    visit,
+)
 from kiosk.sandbox.renderer import render
 
 
@@ -65,3 +73,25 @@ def test_a_visitor_stays_who_they_are():
 def test_every_frame_of_a_visit_can_be_drawn(severity):
     for number, scene in enumerate(visit(np.random.default_rng(7), severity, frames=12, fps=10)):
         assert render(scene, number).shape == (480, 640)
+
+
+@pytest.mark.parametrize("situation", Situation)
+@given(seed=st.integers(0, 2**63))
+def test_a_visit_elsewhere_is_the_same_but_for_the_light(situation, seed):
+    scenes = visit(np.random.default_rng(seed), 0.4, frames=3)
+    one, other = (relight(scenes, situation, np.random.default_rng(seed)) for _ in range(2))
+
+    assert one == other
+    assert len({(s.ambient, s.backlight, s.flare, s.phones[0].brightness) for s in one}) == 1
+    for before, after in zip(scenes, one, strict=True):
+        assert after.place == before.place
+        assert after.motion_px == before.motion_px
+        assert after.phones[0].module_px == before.phones[0].module_px
+
+
+def test_a_booth_is_dark_and_the_sun_is_behind_the_phone():
+    scenes = visit(np.random.default_rng(1), 0.4, frames=1)
+    booth, room, sun = (relight(scenes, s, np.random.default_rng(2))[0] for s in Situation)
+
+    assert booth.ambient < 0.2 * room.ambient < room.ambient < sun.ambient
+    assert booth.backlight == room.backlight == 1 < sun.backlight

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kiosk.sandbox.corpus import random_scene
 from kiosk.sandbox.phone import Phone
-from kiosk.sandbox.renderer import corners, render
+from kiosk.sandbox.renderer import corners, render, see, take
 from kiosk.sandbox.scene import Scene
 from kiosk.sandbox.symbols import Kind, draw_modules
 
@@ -109,12 +109,15 @@ scenes = st.builds(
     height_px=st.integers(1, 240),
     place=st.integers(0, 2**63 - 1),
     ambient=st.floats(0, 30),
+    backlight=st.floats(0, 20),
     clutter=st.floats(0, 1),
     defocus_px=st.floats(0, 12),
     motion_px=st.floats(0, 30),
     motion_deg=st.floats(-360, 360),
     exposure=st.floats(0, 50),
+    gain=st.floats(0, 20),
     bloom=st.floats(0, 1),
+    flare=st.floats(0, 1),
     banding=st.floats(0, 1),
     banding_period_px=st.floats(4, 500),
     banding_phase=st.floats(-2, 100),
@@ -207,6 +210,56 @@ def test_bloom_eats_into_dark_modules():
         return (around_symbol(render(scene, 0), scene) < 128).mean()
 
     assert dark_area(0.8) < dark_area(0)
+
+
+def test_gain_brightens_and_brings_the_noise_of_few_electrons_with_it():
+    def spread(**light):
+        return (render(taken(**light), 1).astype(int) - render(taken(**light), 2)).std()
+
+    usual, amplified = render(SCENE, 0), render(taken(exposure=0.125, gain=8), 0)
+
+    assert amplified.mean() == pytest.approx(usual.mean(), abs=4)
+    assert spread(exposure=0.125, gain=8) > 2 * spread()
+
+
+def test_gain_does_not_bring_back_what_the_sensor_could_not_hold():
+    burnt = render(taken(exposure=40, bloom=0, gain=0.5, noise=0), 0)
+
+    assert burnt.max() < 200
+
+
+def test_a_dusty_lens_lifts_dark_modules_near_a_bright_screen():
+    def darkest(flare):
+        scene = taken(exposure=3, bloom=0, flare=flare, noise=0, ambient=0.05)
+        return np.percentile(around_symbol(render(scene, 0), scene), 5)
+
+    assert darkest(0) + 30 < darkest(0.05) + 15 < darkest(0.2)
+
+
+def test_a_lens_scatters_light_and_makes_none():
+    clean, dusty = (
+        np.square(render(taken(flare=flare, noise=0), 0) / 255.0, dtype=float).mean()
+        for flare in (0, 0.3)
+    )
+
+    assert dusty == pytest.approx(clean, rel=0.15)
+
+
+def test_light_from_behind_leaves_the_screen_as_it_is():
+    usual, backlit = (render(taken(backlight=b, noise=0), 0) for b in (1, 8))
+
+    assert backlit[:60, :60].mean() > 1.5 * usual[:60, :60].mean()
+    assert around_symbol(backlit, SCENE).mean() == pytest.approx(
+        around_symbol(usual, SCENE).mean(), abs=2
+    )
+
+
+def test_a_view_may_be_taken_more_than_once():
+    view = see(SCENE)
+    short = taken(exposure=0.2, defocus_px=1.0)
+
+    assert np.array_equal(take(view, short, 4), render(short, 4))
+    assert np.array_equal(take(view, SCENE, 5), render(SCENE, 5))
 
 
 def test_defocus_softens():

@@ -150,6 +150,34 @@ def test_a_damage_that_stays_is_said_once(caplog):
     assert [record.getMessage() for record in caplog.records] == ["frame dropped"] * 2
 
 
+class Metered(Script):
+    """Also a capture whose exposure can be set, and the control that wishes."""
+
+    exposed = ()
+    judged = ()
+
+    def setting(self):
+        return "the setting"
+
+    def expose(self, value):
+        self.exposed += (value,)
+
+    def look(self, luma, setting, *, read, now_s):
+        assert setting == "the setting"
+        self.judged += (read,)
+        return None if read else 40
+
+    def run(self):
+        return ScanLoop(self, self, self, HELLO, exposure=self, clock=lambda: self.now_s).run()
+
+
+def test_the_exposure_control_sees_each_frame_and_its_wishes_reach_the_camera():
+    script = Metered(a_frame(), a_frame(), a_frame(), symbols=[[], [CODE], []])
+    script.run()
+    assert script.judged == (False, True, False)
+    assert script.exposed == (40, 40)
+
+
 def test_wishes_reach_the_capture():
     script = Script(Want(wanted=True), Want(wanted=False), None)
     script.run()
