@@ -163,6 +163,27 @@ def test_a_pattern_that_cannot_work_is_refused(pattern, expected):
 
 def test_an_engine_named_twice_is_refused():
     assert problems_of(ScanSettings, engines=("zxing", "zxing"))[0][0] == "engines"
+    assert problems_of(ScanSettings, rescues=("smooth", "smooth"))[0][0] == "rescues"
+
+
+@pytest.mark.parametrize(
+    ("engines", "expected"),
+    [
+        (("zxing", "gate"), "comes first"),
+        (("gate",), "add zxing"),
+        (("gate", "fast"), "add zxing"),
+        (("fast",), "add zxing"),
+    ],
+)
+def test_engines_that_cannot_work_are_refused(engines, expected):
+    ((key, text),) = problems_of(ScanSettings, engines=engines)
+
+    assert key == "engines"
+    assert expected in text
+
+
+def test_every_rescue_can_be_left_out():
+    assert ScanSettings(rescues=()).rescues == ()
 
 
 def test_each_pin_serves_one_thing():

@@ -10,8 +10,8 @@ import segno
 
 from kiosk.errors import UsageError
 from kiosk.scanner import replay as replay_module
-from kiosk.scanner.stages import ZxingStage
 from kiosk.scanner.replay import replay
+from kiosk.scanner.stages import ZxingStage
 from kiosk.settings import GatewaySettings, OfferSettings, ScanSettings, Settings
 
 CODE, OTHER = "50501234567890123456", "50509876543210987654"
