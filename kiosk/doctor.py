@@ -6,11 +6,12 @@ Only looks: no request moves money, no pin is driven, no row is written.
 import json
 import os
 import shutil
-import time
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TextIO
 
 from hardware.errors import HardwareError
 from hardware.selftest import Finding
@@ -20,20 +21,17 @@ from kiosk.settings import Settings
 FREE_BYTES = 200 * 1024 * 1024
 BUILT_AFTER = datetime(2026, 11, 1, tzinfo=UTC)
 """This version did not exist before; an earlier clock is wrong (a Pi has none of its own)."""
-FRAMES_TO_SEE = 10
-FRAME_WITHIN_S = 5.0
-SHARP_ENOUGH = 40.0
-"""Variance of the Laplacian of a frame with some structure in it; below, focus or lens are off."""
 
 
 def examine(config: Sequence[Path], *, as_json: bool) -> int:
-    """Run every check and print it.
+    """Run every check and print it; on a terminal the camera's is a session of some seconds.
 
     Returns:
         0 where everything is as it should be, 1 where something is not.
     """
     all_ok = True
-    for finding in _findings(config):
+    live = None if as_json or not sys.stdout.isatty() else sys.stdout
+    for finding in _findings(config, live):
         all_ok = all_ok and finding.ok
         if as_json:
             line = {
@@ -50,7 +48,7 @@ def examine(config: Sequence[Path], *, as_json: bool) -> int:
     return 0 if all_ok else 1
 
 
-def _findings(config: Sequence[Path]) -> Iterator[Finding]:
+def _findings(config: Sequence[Path], live: TextIO | None) -> Iterator[Finding]:
     from kiosk.settings_file import load_settings
 
     try:
@@ -70,12 +68,17 @@ def _findings(config: Sequence[Path]) -> Iterator[Finding]:
         # Camera and pins belong to the kiosk that runs; it knows them better.
         yield state
         return
-    checks: tuple[Callable[[Settings], Iterator[Finding]], ...] = (_pins, _camera)
-    for check in checks:
+    checks: dict[str, Callable[[], Iterator[Finding]]] = {
+        "pins": lambda: _pins(settings),
+        "camera": lambda: _camera(settings, live),
+    }
+    for name, check in checks.items():
         try:
-            yield from check(settings)
+            yield from check()
         except HardwareError as error:
-            yield Finding(check.__name__[1:], ok=False, detail=error.detail, advice=error.advice)
+            yield Finding(name, ok=False, detail=error.detail, advice=error.advice)
+        except SettingsError as error:
+            yield Finding(name, ok=False, detail=str(error), advice="mend the configuration")
 
 
 def _clock() -> Finding:
@@ -183,31 +186,7 @@ def _pins(settings: Settings) -> Iterator[Finding]:
     yield from check_pins(panel_pins(settings), factory, settings.panel.chip)
 
 
-def _camera(settings: Settings) -> Iterator[Finding]:
-    import cv2
+def _camera(settings: Settings, live: TextIO | None) -> Iterator[Finding]:
+    from kiosk.doctor_camera import check_camera  # loads numpy, OpenCV and the decoders
 
-    from kiosk.wiring import open_camera
-
-    camera = open_camera(settings.camera)
-    try:
-        camera.open()
-        until_s, seen, sharpest, brightness = time.monotonic() + FRAME_WITHIN_S, 0, 0.0, 0.0
-        while seen < FRAMES_TO_SEE and time.monotonic() < until_s:
-            frame = camera.read(timeout_s=1.0)
-            if frame is None:
-                continue
-            seen += 1
-            sharpest = max(sharpest, float(cv2.Laplacian(frame.luma, cv2.CV_64F).var()))
-            brightness = float(frame.luma.mean())
-            size = f"{frame.luma.shape[1]}x{frame.luma.shape[0]}"
-            frame.release()
-    finally:
-        camera.close()
-    if not seen:
-        advice = "unplug and plug the camera, then again"
-        yield Finding("camera", ok=False, detail=f"{camera.name}: no frame", advice=advice)
-        return
-    yield Finding("camera", ok=True, detail=f"{camera.name}: {size}, brightness {brightness:.0f}")
-    sharp = sharpest >= SHARP_ENOUGH
-    advice = "" if sharp else "hold a phone with a code 15 cm before the camera and turn the lens"
-    yield Finding("focus", ok=sharp, detail=f"sharpness {sharpest:.0f}", advice=advice)
+    yield from check_camera(settings, live=live)
