@@ -14,9 +14,10 @@ import numpy as np
 
 from hardware.frame import Luma
 from kiosk.messages import Symbol
+from kiosk.scanner import reader
 from kiosk.scanner.agreement import Agreement
 from kiosk.scanner.gate import Gate
-from kiosk.scanner.kind_watch import KindWatch
+from kiosk.scanner.kind_stages import kind_stages
 from kiosk.scanner.region import Region, find_regions
 from kiosk.scanner.rescues import RescueStage, placed
 from kiosk.scanner.stages import Stage, load_stages
@@ -70,23 +71,22 @@ class Decoder:
         stages: Sequence[Stage],
         rescues: Sequence[Stage] = (),
         *,
+        kinds: Sequence[Stage] = (),
         gate: Gate | None = None,
-        watch: KindWatch | None = None,
     ) -> None:
         """Take the stages in their order.
 
         Args:
             stages: The engines; at least one.
             rescues: What else is tried on a region, before the further engines.
+            kinds: Notice codes of other kinds; they take turns with the rescues.
             gate: Skips still scenes; without one each frame is decoded.
-            watch: Notices codes of other kinds.
         """
         count = 1 + next((i for i, stage in enumerate(stages) if stage.name != "fast"), 0)
         self._always, further = list(stages[:count]), list(stages[count:])
-        self._in_turn = [*rescues, *further]
+        self._in_turn = _spread([*rescues, *further], kinds)
         self._engines = [stage.name for stage in stages]
         self._gate = gate
-        self._watch = watch if watch is not None else KindWatch()
         self.failures: dict[str, int] = {}
         self._again: Stage | None = None
         self.forget()
@@ -103,6 +103,7 @@ class Decoder:
 
     def forget(self) -> None:
         """Start anew: what comes next has nothing to do with what was seen so far."""
+        reader.forget()
         self._agreement = Agreement()
         self._again = None
         self._turn = 0
@@ -164,8 +165,7 @@ class Decoder:
             if counts:
                 return Look(counts, tried=tuple(tried))
             waiting += _in_frame(symbols, region)
-        others = self._watch.look(luma[regions[0]], now_s)
-        return Look(others, waiting=waiting, tried=tuple(tried))
+        return Look(waiting=waiting, tried=tuple(tried))
 
     def _due(self, regions: list[Region], again: Stage | None) -> list[tuple[Stage, Region]]:
         """Who looks now: who read the last frame, and whose turn it is."""
@@ -179,8 +179,8 @@ class Decoder:
         return [(again, regions[0]), (stage, region)]
 
     def _turns(self) -> int:
-        """Until each has seen two regions, and the watch for other kinds has looked twice."""
-        return 2 * max(len(self._in_turn), 2)
+        """Until each has seen two regions."""
+        return 2 * len(self._in_turn)
 
     def _weigh(
         self, symbols: list[Symbol], region: Region, luma: Luma, now_s: float
@@ -201,6 +201,13 @@ class Decoder:
                     extra={"stage": stage.name, "shape": luma.shape, "times": count},
                 )
             return []
+
+
+def _spread(stages: Sequence[Stage], kinds: Sequence[Stage]) -> list[Stage]:
+    """Put the kinds between the stages, in even steps."""
+    steps = [(number / len(stages), stage) for number, stage in enumerate(stages)]
+    steps += [((number + 0.9) / len(kinds), kind) for number, kind in enumerate(kinds)]
+    return [stage for _, stage in sorted(steps, key=lambda step: step[0])]
 
 
 def _enlarge(luma: Luma) -> Luma:
@@ -232,5 +239,6 @@ def build_decoder(engines: Sequence[str], rescues: Sequence[RescueName]) -> Deco
     return Decoder(
         load_stages(engines),
         [RescueStage(name) for name in rescues],
+        kinds=kind_stages(),
         gate=Gate() if "gate" in engines else None,
     )

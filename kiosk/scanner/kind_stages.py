@@ -1,74 +1,48 @@
-"""Notices codes of the wrong kind, so that the customer is told instead of left waiting."""
+"""Notice codes of the wrong kind, so that the customer is told instead of left waiting.
 
-import logging
+Small and linear symbologies are easily seen where there are none: what these stages read counts,
+as a rescue's read does, only when a second look agrees.
+"""
+
 import re
 
+import numpy as np
 import zxingcpp
 
 from hardware.frame import Luma
 from kiosk.messages import Symbol
 
-log = logging.getLogger(__name__)
-
-LOOK_EVERY_S = 0.5
-AGREE_WITHIN_S = 1.5
-
 _Format = zxingcpp.BarcodeFormat
-_FORMATS = zxingcpp.BarcodeFormats(
-    [
-        _Format.MicroQRCode,
-        _Format.RMQRCode,
-        _Format.QRCodeModel1,
-        _Format.Aztec,
-        _Format.DataMatrix,
-        _Format.PDF417,
-        _Format.Code128,
-        _Format.EANUPC,
-    ]
+# In groups, because together they take longer than all that is done with a frame besides.
+_GROUPS = (
+    (_Format.MicroQRCode, _Format.RMQRCode, _Format.QRCodeModel1),
+    (_Format.Aztec,),
+    (_Format.DataMatrix, _Format.PDF417),
+    (_Format.Code128, _Format.EANUPC),
 )
 
 
-class KindWatch:
-    """Looks twice a second at frames in which no QR Code was read.
+class KindStage:
+    """Looks for some symbologies that are none of ours."""
 
-    Small and linear symbologies are easily seen where there are none. So a kind counts only
-    when two looks within a second and a half agree on it and on its payload.
-    """
+    def __init__(self, formats: tuple[zxingcpp.BarcodeFormat, ...]) -> None:
+        """Take the symbologies."""
+        self._formats = zxingcpp.BarcodeFormats(list(formats))
+        self.name = "kinds"
 
-    name = "kinds"
-
-    def __init__(self) -> None:
-        """Start with nothing seen."""
-        self._next_at_s = 0.0
-        self._seen: dict[tuple[str, bytes], float] = {}
-
-    def look(self, luma: Luma, now_s: float) -> list[Symbol]:
-        """Look if it is time to.
-
-        Args:
-            luma: uint8, shape (height, width).
-            now_s: Seconds on the monotonic clock.
-
-        Returns:
-            Symbols of a wrong kind that an earlier look saw too; mostly nothing.
-        """
-        if now_s < self._next_at_s:
-            return []
-        self._next_at_s = now_s + LOOK_EVERY_S
-        found = {
-            (_kind(str(one.format)), one.bytes)
-            for one in zxingcpp.read_barcodes(luma, formats=_FORMATS, try_rotate=False)
-        }
-        confirmed = [
-            Symbol(payload=payload, kind=kind, stage=self.name)
-            for kind, payload in sorted(found)
-            if now_s - self._seen.get((kind, payload), float("-inf")) <= AGREE_WITHIN_S
+    def decode(self, luma: Luma) -> list[Symbol]:
+        """Read symbols of these kinds; the kind is the symbology's name in small letters."""
+        found = zxingcpp.read_barcodes(
+            np.ascontiguousarray(luma), formats=self._formats, try_rotate=False
+        )
+        return [
+            Symbol(payload=one.bytes, kind=_kind(str(one.format)), stage=self.name) for one in found
         ]
-        self._seen = {
-            seen: at_s for seen, at_s in self._seen.items() if now_s - at_s <= AGREE_WITHIN_S
-        }
-        self._seen.update(dict.fromkeys(found, now_s))
-        return confirmed
+
+
+def kind_stages() -> list[KindStage]:
+    """All symbologies that are looked for, in some stages of about the same cost."""
+    return [KindStage(formats) for formats in _GROUPS]
 
 
 def _kind(symbology: str) -> str:

@@ -63,6 +63,8 @@ class OpencvStage:
 
     def __init__(self) -> None:
         """Make OpenCV's detector."""
+        # It complains in plain text of what strangers hold up, between our lines of JSON.
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
         self._detector = cv2.QRCodeDetector()
 
     def decode(self, luma: Luma) -> list[Symbol]:

@@ -4,6 +4,7 @@ Everything that counts goes through here: the payload's bytes, where the symbol 
 it is a message of its own.
 """
 
+from collections import deque
 from typing import Any
 
 import zxingcpp
@@ -17,6 +18,16 @@ _MODEL_2 = zxingcpp.BarcodeFormats([zxingcpp.BarcodeFormat.QRCodeModel2])
 _PLAIN_TEXT = zxingcpp.TextMode.Plain
 _GLOBAL = zxingcpp.Binarizer.GlobalHistogram
 _LOCAL = zxingcpp.Binarizer.LocalAverage
+
+_whole: deque[bytes] = deque(maxlen=16)
+"""Payloads of the last whole messages. A phone is read thirty times a second, and to take its
+symbol apart each time would cost as much as to read it. Whoever shows a part that carries the
+very payload of a whole message shown before has shown that message."""
+
+
+def forget() -> None:
+    """Start anew: every payload is proved again."""
+    _whole.clear()
 
 
 def read_fast(luma: Luma, stage: str, shrunk: int = 1) -> list[Symbol]:
@@ -51,18 +62,27 @@ def read(luma: Luma, stage: str) -> list[Symbol]:
 
 
 def _symbol(one: Any, stage: str, shrunk: int = 1) -> Symbol:
-    place, n = one.position, shrunk
+    payload, place, n = one.bytes, one.position, shrunk
     a, b, c, d = place.top_left, place.top_right, place.bottom_right, place.bottom_left
     return Symbol(
-        payload=one.bytes,
-        kind=_kind(one),
+        payload=payload,
+        kind=_kind(one, payload),
         stage=stage,
         corners=((n * a.x, n * a.y), (n * b.x, n * b.y), (n * c.x, n * c.y), (n * d.x, n * d.y)),
     )
 
 
-def _kind(one: Any) -> str:
+def _kind(one: Any, payload: bytes) -> str:
     """Tell a whole message (`qr`) from a part, a GS1 label (`gs1`) and what is neither."""
+    if payload in _whole:
+        return "qr"
+    kind = _kind_by_modules(one)
+    if kind == "qr":
+        _whole.append(payload)
+    return kind
+
+
+def _kind_by_modules(one: Any) -> str:
     extra = one.extra
     mode = read_mode(
         bytes(one.to_image(scale=1, add_quiet_zones=False)),

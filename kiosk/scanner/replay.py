@@ -127,16 +127,14 @@ def _decode_file(file: Path, decoder: Decoder, result: Result, interval_s: float
         text = _expected(file)
         if text is not None:
             result.expected = sorted(set(text.split(b"\n"))) if text else []
-        frames: Iterable[Luma]
-        if is_video(file):
-            frames, step_s = video_lumas(file), interval_s
-        else:
-            frames, step_s = _held_still(load_luma(file), decoder), STILL_STEP_S
+        frames: Iterable[Luma] = (
+            video_lumas(file) if is_video(file) else _held_still(load_luma(file), decoder)
+        )
         failures = dict(decoder.failures)
         payloads: set[bytes] = set()
         refused: set[str] = set()
         for luma in frames:
-            now_s += step_s
+            now_s += interval_s
             began_s = time.perf_counter()
             try:
                 symbols = decoder.decode(luma, now_s).symbols

@@ -4,11 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
+import segno
 
 from kiosk.messages import Symbol
 from kiosk.scanner.decoder import DECODE_EVERY_S, Decoder, build_decoder
 from kiosk.scanner.gate import Gate
-from kiosk.scanner.kind_watch import KindWatch
 from kiosk.settings import ENGINES, RESCUES
 
 CODE = b"50501234567890123456"
@@ -44,13 +44,8 @@ class Once:
         return [self.payload] if look in self.looks else []
 
 
-class BlindWatch(KindWatch):
-    def look(self, luma, now_s):
-        return []
-
-
 def a_decoder(stages, rescues=(), *, gate=None):
-    return Decoder(stages, rescues, gate=gate, watch=BlindWatch())
+    return Decoder(stages, rescues, gate=gate)
 
 
 def test_the_first_engine_looks_at_each_frame_and_the_others_take_turns():
@@ -203,6 +198,28 @@ def test_a_wall_of_codes_does_not_fill_the_memory():
         decoder.decode(a_frame(), float(frame))
 
     assert len(decoder._agreement._counts) < 30
+
+
+# Other kinds
+
+
+def test_other_kinds_take_turns_between_the_rescues():
+    rescues = [FakeStage(f"r{n}") for n in range(4)]
+    kinds = [FakeStage("k0"), FakeStage("k1")]
+    decoder = Decoder([FakeStage("a")], rescues, kinds=kinds)
+
+    tried = [decoder.decode(a_frame(), frame / 30).tried[-1] for frame in range(6)]
+
+    assert tried == ["r0", "r1", "k0", "r2", "r3", "k1"]
+
+
+def test_a_wrong_kind_is_told_and_what_is_no_code_is_not(draw):
+    decoder = build_decoder(("zxing",), RESCUES)
+    luma = draw(segno.make("12345", micro=True), scale=8)
+
+    read = [one for n in range(40) for one in decoder.decode(luma, n / 30).symbols]
+
+    assert {(one.kind, one.payload) for one in read} == {("microqr", b"12345")}
 
 
 # The gate

@@ -1,46 +1,35 @@
-"""When a wrong kind of code is worth a word."""
+"""Codes of other kinds are seen, each in its stage, and a QR Code is none of them."""
 
 import numpy as np
+import pytest
 import segno
 import zxingcpp
 
-from kiosk.scanner.kind_watch import KindWatch, _kind
+from kiosk.scanner.kind_stages import _kind, kind_stages
 
 LUMA = np.full((480, 640), 200, np.uint8)
+MADE = {"Aztec": "aztec", "DataMatrix": "datamatrix", "PDF417": "pdf417", "Code128": "code128"}
 
 
-def test_a_wrong_kind_counts_when_two_looks_agree(draw):
-    luma = draw(segno.make("12345", micro=True), scale=8)
-    watch = KindWatch()
-
-    assert watch.look(luma, 10.0) == []
-    assert watch.look(luma, 10.1) == []  # not yet time to look again
-    [symbol] = watch.look(luma, 10.5)
-
-    assert (symbol.kind, symbol.payload, symbol.stage) == ("microqr", b"12345", "kinds")
+def seen(luma):
+    return [(one.kind, one.payload) for stage in kind_stages() for one in stage.decode(luma)]
 
 
-def test_a_wrong_kind_seen_long_ago_confirms_nothing(draw):
-    luma = draw(segno.make("12345", micro=True), scale=8)
-    watch = KindWatch()
-
-    assert watch.look(luma, 10.0) == []
-    assert watch.look(LUMA, 11.0) == []
-    assert watch.look(luma, 11.6) == []
-
-
-def test_two_different_payloads_do_not_confirm_each_other(draw):
-    watch = KindWatch()
-
-    assert watch.look(draw(segno.make("12345", micro=True), scale=8), 0.0) == []
-    assert watch.look(draw(segno.make("54321", micro=True), scale=8), 0.5) == []
+@pytest.mark.parametrize("name", MADE)
+def test_a_symbol_of_another_kind_is_seen_once(name):
+    symbol = zxingcpp.create_barcode("ABC1234", getattr(zxingcpp.BarcodeFormat, name))
+    drawn = np.asarray(symbol.to_image(scale=3))
+    luma = LUMA.copy()
+    luma[40 : 40 + drawn.shape[0], 40 : 40 + drawn.shape[1]] = drawn
+    assert seen(luma) == [(MADE[name], b"ABC1234")]
 
 
-def test_a_qr_code_is_no_wrong_kind(draw):
-    watch = KindWatch()
+def test_micro_qr_is_seen(draw):
+    assert seen(draw(segno.make("12345", micro=True), scale=8)) == [("microqr", b"12345")]
 
-    assert watch.look(draw("50501234567890123456"), 0.0) == []
-    assert watch.look(draw("50501234567890123456"), 0.5) == []
+
+def test_a_qr_code_is_no_other_kind(draw):
+    assert seen(draw("50501234567890123456")) == []
 
 
 def test_kinds_have_short_names():
