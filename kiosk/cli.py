@@ -90,11 +90,18 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--keep", type=Path, metavar="DIR", help="leave journal and logs there")
     replay = command("replay", _replay, "decode recorded frames as the scanner would")
     replay.add_argument("paths", nargs="+", type=Path, metavar="PATH")
+    record = command("record", _record, "keep what the camera sees, as frames for replay")
+    record.add_argument("folder", type=Path, metavar="DIR", help="new or empty")
+    record.add_argument(
+        "--seconds", type=_count, default=10, metavar="N", help="how long (default: 10)"
+    )
+    record.add_argument(
+        "--with-codes", action="store_true", help="also pictures of payment codes: used ones only"
+    )
     command("check-config", _check_config, "validate the configuration and show what it means")
     command("doctor", _doctor, "camera, pins, gateway, clock, disk, journal: what works")
-    bench = command("bench", _bench, "the figures of the payment path, measured here")
-    bench.add_argument(
-        "--payments", type=int, default=200, metavar="N", help="of each kind (default: 200)"
+    _add_bench_options(
+        command("bench", _bench, "the figures, measured here, beside those of the usual ways")
     )
     sandbox = command("sandbox", _sandbox, "a gateway that behaves like the real one")
     sandbox.add_argument("--port", type=int, default=0, metavar="N")
@@ -104,6 +111,38 @@ def _parser() -> argparse.ArgumentParser:
 
     add_journal_commands(commands, common)
     return parser
+
+
+def _add_bench_options(bench: argparse.ArgumentParser) -> None:
+    bench.add_argument(
+        "part",
+        nargs="?",
+        default="all",
+        choices=("all", "frames", "payments"),
+        help="the frame loop, the payment path, or both (default)",
+    )
+    for option, default, what in (
+        ("--payments", 200, "of each kind"),
+        ("--seed", 1, "of what is drawn by lot"),
+        ("--scenes", 600, "rendered for recall"),
+        ("--corrupted", 15_000, "codes that are damaged or spliced"),
+    ):
+        bench.add_argument(
+            option, type=_count, default=default, metavar="N", help=f"{what} (default: {default})"
+        )
+    bench.add_argument(
+        "--photos", type=Path, metavar="DIR", help="photographs, each with its text in a .txt"
+    )
+    bench.add_argument(
+        "--plot", type=Path, metavar="FILE", help="draw recall and times: a .png or a .svg"
+    )
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is less than 1")
+    return number
 
 
 def _config(args: argparse.Namespace) -> list[Path]:
@@ -151,6 +190,30 @@ def _replay(args: argparse.Namespace) -> int:
     return replay(args.paths, settings, as_json=args.json)
 
 
+def _record(args: argparse.Namespace) -> int:
+    import signal
+    import threading
+
+    from kiosk.scanner.record import record
+    from kiosk.settings_file import load_settings
+    from kiosk.wiring import open_camera
+
+    settings = load_settings(_config(args)).settings
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    return record(
+        open_camera(settings.camera),
+        settings,
+        args.folder,
+        seconds=args.seconds,
+        with_codes=args.with_codes,
+        out=sys.stdout,
+        as_json=args.json,
+        stopped=ended.is_set,
+    )
+
+
 def _check_config(args: argparse.Namespace) -> int:
     from kiosk.check_config import check_config
 
@@ -164,9 +227,18 @@ def _doctor(args: argparse.Namespace) -> int:
 
 
 def _bench(args: argparse.Namespace) -> int:
-    from kiosk.bench.command import run_bench
+    from kiosk.bench.command import Options, run_bench
 
-    return run_bench(args.payments, as_json=args.json)
+    options = Options(
+        part=args.part,
+        payments=args.payments,
+        seed=args.seed,
+        scenes=args.scenes,
+        damaged=args.corrupted,
+        photos=args.photos,
+        plot=args.plot,
+    )
+    return run_bench(options, as_json=args.json)
 
 
 def _sandbox(args: argparse.Namespace) -> int:

@@ -27,10 +27,10 @@ def start_kiosk(runs: int) -> dict[str, object]:
 
     Returns:
         `ready_s` for each run, from exec to the line "ready" (control socket up, scanner said
-        hello); `payment_rss_mb`, `scanner_rss_mb` two seconds later, each run; `foreign`: what
-        the payment process has loaded and should not.
+        hello); `payment_rss_mb` two seconds later, each run; `foreign`: what the payment process
+        has loaded and should not.
     """
-    ready_s, payment_mb, scanner_mb, foreign = [], [], [], set()
+    ready_s, payment_mb, foreign = [], [], set()
     with SandboxGateway() as gateway:
         for _ in range(runs):
             with tempfile.TemporaryDirectory(prefix="kiosk-bench-") as name:
@@ -46,11 +46,10 @@ def start_kiosk(runs: int) -> dict[str, object]:
                         stdin=subprocess.DEVNULL,
                     )
                     try:
-                        scanner = _wait_ready(process)
+                        _wait_ready(process)
                         ready_s.append(time.monotonic() - begin_s)
                         time.sleep(2.0)
-                        payment_mb.append(_rss_mb(process.pid))
-                        scanner_mb.append(_rss_mb(scanner))
+                        payment_mb.append(memory_mb(process.pid)[0])
                         foreign |= _loaded(process.pid)
                     finally:
                         process.terminate()
@@ -58,28 +57,24 @@ def start_kiosk(runs: int) -> dict[str, object]:
     return {
         "ready_s": ready_s,
         "payment_rss_mb": payment_mb,
-        "scanner_rss_mb": scanner_mb,
         "foreign": sorted(foreign),
     }
 
 
-def _wait_ready(process: subprocess.Popen[bytes]) -> int:
-    scanner = 0
+def _wait_ready(process: subprocess.Popen[bytes]) -> None:
     assert process.stderr is not None
     for line in process.stderr:
-        entry = json.loads(line)
-        if entry["message"] == "scanner started":
-            scanner = int(entry["pid"])
-        if entry["message"] == "ready":
-            return scanner
+        if json.loads(line)["message"] == "ready":
+            return
     raise TimeoutError("the kiosk ended before it was ready")
 
 
-def _rss_mb(pid: int) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1024
-    return 0.0
+def memory_mb(pid: int) -> tuple[float, float]:
+    """The memory that a process has in RAM now, and the most that it ever had."""
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
+    fields = dict(line.split(":", 1) for line in lines)
+    now, most = (int(fields[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM"))
+    return now, most
 
 
 def _loaded(pid: int) -> set[str]:

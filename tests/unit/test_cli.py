@@ -71,7 +71,7 @@ def test_every_command_has_a_summary(capsys):
     assert ended.value.code == 0
     said = capsys.readouterr().out
     for command in (
-        *("run", "scanner", "demo", "replay", "journal", "check-config"),
+        *("run", "scanner", "demo", "replay", "record", "journal", "check-config"),
         *("doctor", "bench", "sandbox"),
     ):
         assert command in said.split()
