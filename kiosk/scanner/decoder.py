@@ -14,7 +14,6 @@ import numpy as np
 
 from hardware.frame import Luma
 from kiosk.messages import Symbol
-from kiosk.scanner import reader
 from kiosk.scanner.agreement import Agreement
 from kiosk.scanner.gate import Gate
 from kiosk.scanner.kind_stages import kind_stages
@@ -103,7 +102,6 @@ class Decoder:
 
     def forget(self) -> None:
         """Start anew: what comes next has nothing to do with what was seen so far."""
-        reader.forget()
         self._agreement = Agreement()
         self._again = None
         self._turn = 0

@@ -4,7 +4,6 @@ Everything that counts goes through here: the payload's bytes, where the symbol 
 it is a message of its own.
 """
 
-from collections import deque
 from typing import Any
 
 import zxingcpp
@@ -19,15 +18,10 @@ _PLAIN_TEXT = zxingcpp.TextMode.Plain
 _GLOBAL = zxingcpp.Binarizer.GlobalHistogram
 _LOCAL = zxingcpp.Binarizer.LocalAverage
 
-_whole: deque[bytes] = deque(maxlen=16)
-"""Payloads of the last whole messages. A phone is read thirty times a second, and to take its
-symbol apart each time would cost as much as to read it. Whoever shows a part that carries the
-very payload of a whole message shown before has shown that message."""
-
-
-def forget() -> None:
-    """Start anew: every payload is proved again."""
-    _whole.clear()
+_MOST_KNOWN = 64
+_known: dict[bytes, str] = {}
+"""Modules to kind, of which all else follows: a phone held still shows the same thirty times a
+second, and zxing-cpp takes 3 us to say what else it knows of them."""
 
 
 def read_fast(luma: Luma, stage: str, shrunk: int = 1) -> list[Symbol]:
@@ -42,8 +36,8 @@ def read_fast(luma: Luma, stage: str, shrunk: int = 1) -> list[Symbol]:
     return [_symbol(one, stage, shrunk) for one in found]
 
 
-def read_black_and_white(luma: Luma, stage: str) -> list[Symbol]:
-    """Read a plane that has been made black and white; inverted symbols too."""
+def read_one_threshold(luma: Luma, stage: str) -> list[Symbol]:
+    """Read as `read_fast` does, inverted symbols too: a plane that is all but black and white."""
     found = zxingcpp.read_barcodes(luma, _MODEL_2, False, False, True, _PLAIN_TEXT, _GLOBAL)
     return [_symbol(one, stage) for one in found]
 
@@ -62,34 +56,32 @@ def read(luma: Luma, stage: str) -> list[Symbol]:
 
 
 def _symbol(one: Any, stage: str, shrunk: int = 1) -> Symbol:
-    payload, place, n = one.bytes, one.position, shrunk
+    place, n = one.position, shrunk
     a, b, c, d = place.top_left, place.top_right, place.bottom_right, place.bottom_left
     return Symbol(
-        payload=payload,
-        kind=_kind(one, payload),
+        payload=one.bytes,
+        kind=_kind(one),
         stage=stage,
         corners=((n * a.x, n * a.y), (n * b.x, n * b.y), (n * c.x, n * c.y), (n * d.x, n * d.y)),
     )
 
 
-def _kind(one: Any, payload: bytes) -> str:
+def _kind(one: Any) -> str:
     """Tell a whole message (`qr`) from a part, a GS1 label (`gs1`) and what is neither."""
-    if payload in _whole:
-        return "qr"
-    kind = _kind_by_modules(one)
-    if kind == "qr":
-        _whole.append(payload)
+    drawn = bytes(one.to_image(scale=1, add_quiet_zones=False))
+    kind = _known.get(drawn)
+    if kind is None:
+        kind = _kind_by_modules(one, drawn)
+        if len(_known) >= _MOST_KNOWN:
+            _known.clear()
+        _known[drawn] = kind
     return kind
 
 
-def _kind_by_modules(one: Any) -> str:
+def _kind_by_modules(one: Any, drawn: bytes) -> str:
     extra = one.extra
-    mode = read_mode(
-        bytes(one.to_image(scale=1, add_quiet_zones=False)),
-        extra.get("ECLevel", ""),
-        extra.get("DataMask", -1),
-        clean=extra.get("UEC") == 1.0,
-    )
+    clean = extra.get("UEC") == 1.0
+    mode = read_mode(drawn, extra.get("ECLevel", ""), extra.get("DataMask", -1), clean=clean)
     if mode == STRUCTURED_APPEND:
         return "part"
     # ]Q1 without, ]Q2 with a character set named; from ]Q3 on FNC1 is in it somewhere.

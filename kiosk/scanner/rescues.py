@@ -109,16 +109,14 @@ def _border(luma: Luma) -> Luma:
     )
 
 
-_two_tone = reader.read_black_and_white
+_two_tone = reader.read_one_threshold
 _RECIPES: dict[RescueName, _Recipe] = {
     "smooth-threshold": _Recipe(lambda y: _threshold(_mean(y, 3), 15), _two_tone),
     "dark-grow": _Recipe(lambda y: _threshold(_grow_dark(y, 2), 25), _two_tone),
     "half-light-grow": _Recipe(
         lambda y: _threshold(_grow_light(halve(y), 2), 15), _two_tone, scale=0.5
     ),
-    "enlarge-sharpen": _Recipe(
-        lambda y: _sharpen(_enlarge(y, 1.5), 17, 3.0), reader.read_black_and_white, scale=1.5
-    ),
+    "enlarge-sharpen": _Recipe(lambda y: _sharpen(_enlarge(y, 1.5), 17, 3.0), _two_tone, scale=1.5),
     "light-grow": _Recipe(lambda y: _threshold(_grow_light(y, 3), 25), _two_tone),
     "sharpen": _Recipe(lambda y: _sharpen(y, 9, 2.0), reader.read),
     "smooth": _Recipe(lambda y: _mean(y, 3), reader.read_at_scale),

@@ -4,8 +4,6 @@ import numpy as np
 import pytest
 import segno
 
-from kiosk.scanner import reader
-
 
 def draw_symbols(*symbols, scale=5, height=480, width=640):
     """A bright wall with symbols side by side."""
@@ -16,11 +14,6 @@ def draw_symbols(*symbols, scale=5, height=480, width=640):
         luma[20 : 20 + len(rows), left : left + len(rows[0])] = rows
         left += len(rows[0]) + 10
     return luma
-
-
-@pytest.fixture(autouse=True)
-def nothing_read_before():
-    reader._whole.clear()
 
 
 @pytest.fixture
