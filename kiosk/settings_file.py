@@ -150,7 +150,7 @@ def _absolute(leaf: Scalar) -> Iterator[Finding]:
         leaf.refused = True
     else:
         # pathlib keeps `..`, and here links are not to be followed.
-        leaf.value = os.path.abspath(os.path.join(leaf.place.folder, path))  # noqa: PTH100, PTH118
+        leaf.value = os.path.abspath(os.path.join(leaf.place.folder, path))  # noqa: PTH100, PTH118 - see above
 
 
 def _convert(merged: Mapping) -> Settings | None:

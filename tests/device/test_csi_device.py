@@ -22,17 +22,10 @@ def camera():
     camera.close()
 
 
-def read(camera):
-    for _ in range(20):
-        if (frame := camera.read(0.5)) is not None:
-            return frame
-    raise AssertionError("no frame in ten seconds")
-
-
-def test_a_real_camera_delivers_luma_in_order_with_the_sensors_time(camera):
+def test_a_real_camera_delivers_luma_in_order_with_the_sensors_time(camera, next_frame):
     frames = []
     for _ in range(30):
-        frame = read(camera)
+        frame = next_frame(camera)
         assert frame.luma.dtype == np.uint8
         assert frame.luma.shape == (480, 640)
         assert time.monotonic() - frame.captured_at_s < 0.2
@@ -42,18 +35,18 @@ def test_a_real_camera_delivers_luma_in_order_with_the_sensors_time(camera):
     assert frames[-1].sequence > frames[0].sequence
 
 
-def test_a_real_camera_obeys_an_exposure(camera):
+def test_a_real_camera_obeys_an_exposure(camera, next_frame):
     limits = camera.exposure_range()
     assert limits is not None
     camera.expose(limits.lowest * 10)
     for _ in range(15):
-        read(camera).release()
+        next_frame(camera).release()
     assert camera.exposure_range().now <= limits.lowest * 12
 
 
-def test_a_real_camera_can_be_opened_again_while_a_frame_is_on_loan(camera):
-    frame = read(camera)
+def test_a_real_camera_can_be_opened_again_while_a_frame_is_on_loan(camera, next_frame):
+    frame = next_frame(camera)
     camera.close()
     camera.open()
-    read(camera).release()
+    next_frame(camera).release()
     frame.release()

@@ -25,17 +25,10 @@ def camera():
     camera.close()
 
 
-def read(camera):
-    for _ in range(20):
-        if (frame := camera.read(0.5)) is not None:
-            return frame
-    raise AssertionError("no frame in ten seconds")
-
-
-def test_a_real_camera_delivers_luma_in_order(camera):
+def test_a_real_camera_delivers_luma_in_order(camera, next_frame):
     frames = []
     for _ in range(30):
-        frame = read(camera)
+        frame = next_frame(camera)
         assert frame.luma.dtype == np.uint8
         assert frame.luma.ndim == 2
         frame.release()
@@ -44,19 +37,19 @@ def test_a_real_camera_delivers_luma_in_order(camera):
     assert frames[-1].sequence > frames[0].sequence
 
 
-def test_a_real_camera_delivers_a_new_frame_after_a_pause(camera):
-    read(camera).release()
+def test_a_real_camera_delivers_a_new_frame_after_a_pause(camera, next_frame):
+    next_frame(camera).release()
     time.sleep(2)
     resumed_at_s = time.monotonic()
-    assert read(camera).captured_at_s > resumed_at_s - 0.2
+    assert next_frame(camera).captured_at_s > resumed_at_s - 0.2
 
 
-def test_a_real_camera_gives_its_buffers_round(camera):
-    held = [read(camera) for _ in range(BUFFERS - 1)]
+def test_a_real_camera_gives_its_buffers_round(camera, next_frame):
+    held = [next_frame(camera) for _ in range(BUFFERS - 1)]
     for frame in held:
         frame.release()
     for _ in range(3 * BUFFERS):
-        read(camera).release()
+        next_frame(camera).release()
 
 
 def test_a_real_camera_obeys_an_exposure_or_says_that_it_cannot(camera):
@@ -68,9 +61,9 @@ def test_a_real_camera_obeys_an_exposure_or_says_that_it_cannot(camera):
     assert camera.exposure_range().now == taken
 
 
-def test_a_real_camera_can_be_opened_again_while_a_frame_is_on_loan(camera):
-    frame = read(camera)
+def test_a_real_camera_can_be_opened_again_while_a_frame_is_on_loan(camera, next_frame):
+    frame = next_frame(camera)
     camera.close()
     camera.open()
-    read(camera).release()
+    next_frame(camera).release()
     frame.release()

@@ -66,7 +66,7 @@ def test_the_table_tells_of_each_bar_whether_it_is_reached(quick, capsys):
 
 
 def test_photographs_and_the_picture_when_asked_for(quick, tmp_path, capsys):
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("matplotlib", reason="the picture is an extra: plot")
     import cv2
 
     photos = tmp_path / "falsepositives"

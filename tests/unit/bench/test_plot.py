@@ -27,7 +27,7 @@ def measured():
 
 @pytest.mark.parametrize(("ending", "begin"), [("svg", b"<?xml"), ("png", b"\x89PNG")])
 def test_the_same_measurements_give_the_same_small_file(measured, tmp_path, ending, begin):
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("matplotlib", reason="the picture is an extra: plot")
     files = [tmp_path / f"{number}.{ending}" for number in range(2)]
     for file in files:
         plot.draw(file, *measured, seed=1)
