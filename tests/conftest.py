@@ -2,13 +2,14 @@
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 # `--import-mode=importlib` gives test modules no neighbours; the harness is one.
-for folder in ("integration", "crash"):
+for folder in ("integration", "crash", "."):
     sys.path.insert(0, str(Path(__file__).parent / folder))
 
 settings.register_profile(
@@ -22,6 +23,23 @@ settings.register_profile(
     "deep", parent=settings.get_profile("ordinary"), max_examples=20_000, derandomize=False
 )
 settings.load_profile("deep" if os.environ.get("HYPOTHESIS_PROFILE") == "deep" else "ordinary")
+
+
+def pytest_configure(config):
+    """One file for the figures of all workers; they inherit its name."""
+    if "KIOSK_FIGURES" not in os.environ:
+        fd, os.environ["KIOSK_FIGURES"] = tempfile.mkstemp(prefix="kiosk-figures-")
+        os.close(fd)
+        config.add_cleanup(lambda: Path(os.environ.pop("KIOSK_FIGURES")).unlink())
+
+
+def pytest_terminal_summary(terminalreporter):
+    """What was tried, how often, and what came of it: see `tools.figure`."""
+    lines = Path(os.environ["KIOSK_FIGURES"]).read_text(encoding="utf-8").splitlines()
+    if lines:
+        terminalreporter.section("figures")
+        for line in sorted(lines):
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture
