@@ -11,28 +11,37 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from hardware.errors import HardwareError
 from hardware.selftest import Finding
 from kiosk.errors import JournalError, SettingsError
 from kiosk.settings import Settings
 
+if TYPE_CHECKING:
+    from kiosk.messages import State
+
 FREE_BYTES = 200 * 1024 * 1024
-BUILT_AFTER = datetime(2026, 11, 1, tzinfo=UTC)
-"""This version did not exist before; an earlier clock is wrong (a Pi has none of its own)."""
 
 
-def examine(config: Sequence[Path], *, as_json: bool) -> int:
+def examine(config: Sequence[Path], *, as_json: bool, bundle: Path | None = None) -> int:
     """Run every check and print it; on a terminal the camera's is a session of some seconds.
+
+    Args:
+        config: As for `load_settings`.
+        as_json: One object a line.
+        bundle: Also leave everything that helps from afar in this file; see `kiosk.bundle`.
 
     Returns:
         0 where everything is as it should be, 1 where something is not.
+
+    Raises:
+        UsageError: The bundle cannot be written there.
     """
-    all_ok = True
+    found: list[Finding] = []
     live = None if as_json or not sys.stdout.isatty() else sys.stdout
     for finding in _findings(config, live):
-        all_ok = all_ok and finding.ok
+        found.append(finding)
         if as_json:
             line = {
                 "check": finding.check,
@@ -45,7 +54,19 @@ def examine(config: Sequence[Path], *, as_json: bool) -> int:
             print(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.check}: {finding.detail}")
             if finding.advice:
                 print(f"      -> {finding.advice}", flush=True)
-    return 0 if all_ok else 1
+    if bundle is not None:
+        _leave(bundle, config, found, as_json=as_json)
+    return 0 if all(finding.ok for finding in found) else 1
+
+
+def _leave(bundle: Path, config: Sequence[Path], found: list[Finding], *, as_json: bool) -> None:
+    from kiosk.bundle import write_bundle
+
+    size = write_bundle(config, found, bundle)
+    if as_json:
+        print(json.dumps({"bundle": str(bundle), "bytes": size}, ensure_ascii=False))
+    else:
+        print(f"\n{bundle}: {size} bytes, without codes, phones and tokens. Look into it, send it.")
 
 
 def _findings(config: Sequence[Path], live: TextIO | None) -> Iterator[Finding]:
@@ -58,10 +79,12 @@ def _findings(config: Sequence[Path], live: TextIO | None) -> Iterator[Finding]:
             yield Finding("configuration", ok=False, detail=line, advice="mend it, then again")
         return
     yield Finding("configuration", ok=True, detail="loads; see `kiosk check-config`")
-    yield _clock()
+    told: list[str] = []
+    gateway = _gateway(settings, told.append)  # the box knows the time as well
+    yield _clock(settings, told)
     yield _disk(settings)
     yield _journal(settings)
-    yield _gateway(settings)
+    yield gateway
     yield _zbar(settings)
     state = _running(settings)
     if state is not None:
@@ -81,13 +104,34 @@ def _findings(config: Sequence[Path], live: TextIO | None) -> Iterator[Finding]:
             yield Finding(name, ok=False, detail=str(error), advice="mend the configuration")
 
 
-def _clock() -> Finding:
-    now = datetime.now(UTC)
-    detail = f"{now:%Y-%m-%d %H:%M:%S} UTC"
-    if now < BUILT_AFTER:
-        advice = "set the clock: connect the network and wait for NTP (timedatectl)"
-        return Finding("clock", ok=False, detail=f"{detail} is in the past", advice=advice)
+def _clock(settings: Settings, told: list[str]) -> Finding:
+    from kiosk.payment.clock import WallClock
+
+    clock = WallClock(settings.locale.timezone)
+    for time in told:
+        clock.hear_box(time)
+    trouble = clock.trouble(lambda: _newest_row_at(settings))
+    detail = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    if told:
+        detail += f"; the box says {told[-1]} ({settings.locale.timezone})"
+    if trouble is not None:
+        what, _, advice = trouble.partition("; ")
+        return Finding("clock", ok=False, detail=f"{detail}: {what}", advice=advice)
+    if not clock.is_confirmed:
+        advice = "neither a time server nor the box vouches for it; compare it with your phone's"
+        return Finding("clock", ok=True, detail=detail, advice=advice)
     return Finding("clock", ok=True, detail=detail)
+
+
+def _newest_row_at(settings: Settings) -> str | None:
+    from kiosk.payment.journal import Journal
+
+    try:
+        with closing(Journal.open_to_read(Path(settings.journal.path))) as db:
+            found = db.execute("SELECT at FROM row ORDER BY seq DESC LIMIT 1").fetchone()
+    except JournalError:
+        return None  # its own check says so
+    return None if found is None else str(found[0])
 
 
 def _disk(settings: Settings) -> Finding:
@@ -133,12 +177,12 @@ def _journal(settings: Settings) -> Finding:
     return Finding("journal", ok=True, detail=detail)
 
 
-def _gateway(settings: Settings) -> Finding:
+def _gateway(settings: Settings, hear_time: Callable[[str], None]) -> Finding:
     from kiosk.payment.gateway import Gateway, ask_ready
     from kiosk.payment.gateway_trouble import NotReadyError, UnreachableError
 
     try:
-        said = ask_ready(Gateway.from_settings(settings.gateway))
+        said = ask_ready(Gateway.from_settings(settings.gateway), hear_time)
     except SettingsError as error:
         return Finding("gateway", ok=False, detail=str(error), advice="mend the configuration")
     except (NotReadyError, UnreachableError) as error:
@@ -157,7 +201,8 @@ def _zbar(settings: Settings) -> Finding:
     return Finding("libzbar", ok=True, detail="found")
 
 
-def _running(settings: Settings) -> Finding | None:
+def ask_state(settings: Settings) -> "State | None":
+    """What a running kiosk says of itself; None where none answers."""
     import socket
 
     import msgspec
@@ -169,9 +214,15 @@ def _running(settings: Settings) -> Finding | None:
         try:
             sock.connect(settings.control.socket)
             line = sock.makefile("rb").readline()
-            state = msgspec.json.decode(line, type=State)
+            return msgspec.json.decode(line, type=State)
         except (OSError, msgspec.MsgspecError):
             return None
+
+
+def _running(settings: Settings) -> Finding | None:
+    state = ask_state(settings)
+    if state is None:
+        return None
     ok = state.state != "out_of_service"
     detail = f"running: {state.state}" + (f" ({', '.join(state.reasons)})" if state.reasons else "")
     return Finding("kiosk", ok=ok, detail=detail, advice="; ".join(state.details.values()))

@@ -27,6 +27,7 @@ class Reason(enum.Enum):
     JOURNAL_NEWER = "journal_newer"
     JOURNAL_MISSING = "journal_missing"
     JOURNAL_UNWRITABLE = "journal_unwritable"
+    CLOCK_IMPLAUSIBLE = "clock_implausible"
     GATEWAY_UNREACHABLE = "gateway_unreachable"
     GATEWAY_NOT_READY = "gateway_not_ready"
     SCANNER_DOWN = "scanner_down"

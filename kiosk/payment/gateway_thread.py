@@ -17,7 +17,7 @@ from kiosk.core.intent import Intent
 from kiosk.errors import NoAnswerError, NotSentError
 from kiosk.payment.gateway import Call, Gateway, ask_ready
 from kiosk.payment.gateway_trouble import NotReadyError, UnreachableError, trouble_of
-from kiosk.payment.mailbox import Post, ThreadDied
+from kiosk.payment.mailbox import BoxTold, Post, ThreadDied
 
 log = logging.getLogger(__name__)
 
@@ -278,7 +278,7 @@ class Readiness:
     def _ask(self) -> bool:
         both: list[Reason] = [Reason.GATEWAY_UNREACHABLE, Reason.GATEWAY_NOT_READY]
         try:
-            said = ask_ready(self._gateway)
+            said = ask_ready(self._gateway, lambda told: self._post(BoxTold(told)))
         except (UnreachableError, NotReadyError) as error:
             trouble, said = trouble_of(error)
             self._post(events.TroubleBegan(trouble, said))

@@ -7,7 +7,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol, assert_never
 
 import msgspec
@@ -29,11 +29,12 @@ from kiosk.core.states import (
     wants_codes,
 )
 from kiosk.errors import CodeSpentError, JournalError
+from kiosk.payment.clock import WallClock
 from kiosk.payment.control import Control
 from kiosk.payment.gateway_thread import Attempts, Readiness
 from kiosk.payment.indicator import Indicator
 from kiosk.payment.informant import Informant
-from kiosk.payment.mailbox import CommandCame, Mailbox, Post, ScannerSaid, ThreadDied
+from kiosk.payment.mailbox import BoxTold, CommandCame, Mailbox, Post, ScannerSaid, ThreadDied
 from kiosk.payment.recovery import recover
 from kiosk.payment.scanner_link import ScannerLink
 from kiosk.payment.store import Store
@@ -44,6 +45,7 @@ log = logging.getLogger(__name__)
 
 MOST_WAIT_S = 1.0
 RETRY_JOURNAL_S = 2.0
+CHECK_CLOCK_EVERY_S = 1.0
 TIDY_AFTER_S = 10.0
 TIDY_EVERY_S = 3600.0
 HELD_S = 0.1
@@ -82,6 +84,7 @@ class Outside:
     hands: Hands | None
     press_after_s: float | None
     keep_days: int
+    wall_clock: WallClock = field(default_factory=WallClock)
 
 
 class Loop:
@@ -104,6 +107,7 @@ class Loop:
         self._shown = messages.State(state="")
         self._retry_at_s = float("-inf")
         self._tidy_at_s = clock() + TIDY_AFTER_S
+        self._check_clock_at_s = float("-inf")
         self._press_at_s = float("inf")
         self._release_at_s = float("inf")
 
@@ -161,9 +165,35 @@ class Loop:
         if out.store.trouble is not None and now_s >= self._retry_at_s:
             self._retry_at_s = now_s + RETRY_JOURNAL_S
             self._retry_journal()
-        if now_s >= self._tidy_at_s and isinstance(self._state, Ready | OutOfService):
+        if now_s >= self._check_clock_at_s:
+            self._check_clock()
+        # What was kept too long is known by the wall clock: a wrong one would erase too early.
+        has_time = all(reason is not Reason.CLOCK_IMPLAUSIBLE for reason in self._reasons())
+        if has_time and now_s >= self._tidy_at_s and isinstance(self._state, Ready | OutOfService):
             self._tidy_at_s = now_s + TIDY_EVERY_S
             self._tidy()
+
+    def _check_clock(self) -> None:
+        """No sale before the clock can be believed, and none once it was stepped out of sense."""
+        self._check_clock_at_s = self._clock() + CHECK_CLOCK_EVERY_S
+        journal, wall_clock = self._out.store.journal, self._out.wall_clock
+        try:
+            said = wall_clock.trouble(lambda: journal.newest_at() if journal is not None else None)
+        except JournalError as error:
+            self._journal_failed(error)
+            return
+        if journal is not None:
+            journal.is_clock_confirmed = wall_clock.is_confirmed
+        known = Reason.CLOCK_IMPLAUSIBLE in self._reasons()
+        if said is not None and not known:
+            log.warning("the clock cannot be believed", extra={"detail": said})
+            self._step(events.TroubleBegan(Reason.CLOCK_IMPLAUSIBLE, said))
+        elif said is None and known:
+            log.info("the clock can be believed")
+            self._step(events.TroubleEnded(Reason.CLOCK_IMPLAUSIBLE))
+
+    def _reasons(self) -> list[Reason]:
+        return [reason for reason, _ in self._state.memory.troubles]
 
     def _tidy(self) -> None:
         journal = self._out.store.journal
@@ -235,6 +265,9 @@ class Loop:
                 self._hear_scanner(message)
             case CommandCame(request, command):
                 self._obey(request, command)
+            case BoxTold(current_time):
+                self._out.wall_clock.hear_box(current_time)
+                self._check_clock()
             case ThreadDied(thread, error):
                 log.critical("a thread died", extra={"helper": thread})
                 self._end_by(error)

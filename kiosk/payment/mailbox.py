@@ -23,6 +23,13 @@ class CommandCame:
 
 
 @dataclass(frozen=True, slots=True)
+class BoxTold:
+    """What the box says the time is, in its own words."""
+
+    current_time: str
+
+
+@dataclass(frozen=True, slots=True)
 class ThreadDied:
     """A helper thread ended by an exception; it surfaces on the deciding thread."""
 
@@ -30,7 +37,7 @@ class ThreadDied:
     error: BaseException
 
 
-Post = Event | ScannerSaid | CommandCame | ThreadDied
+Post = Event | ScannerSaid | CommandCame | BoxTold | ThreadDied
 
 
 class Mailbox:

@@ -9,6 +9,7 @@ import pytest
 
 from kiosk import doctor
 from kiosk.messages import State, encode
+from kiosk.payment import clock
 
 
 @pytest.fixture
@@ -78,13 +79,21 @@ def _not_installed(self):
 
 
 def test_a_clock_without_network_is_in_the_past(examined, monkeypatch):
-    later = datetime(2100, 1, 1, tzinfo=UTC)
-    monkeypatch.setattr(doctor, "BUILT_AFTER", later)
+    monkeypatch.setattr(clock, "EARLIEST", datetime(2030, 1, 1, tzinfo=UTC))
 
     found, _ = examined()
 
     assert not found["clock"]["ok"]
-    assert "NTP" in found["clock"]["advice"]
+    assert "not set" in found["clock"]["detail"]
+    assert "time server" in found["clock"]["advice"]
+
+
+def test_the_time_of_the_box_stands_beside_the_clocks(examined, gateway):
+    found, _ = examined(gateway=f"{{url: '{gateway.url}'}}")
+
+    assert found["clock"]["ok"]
+    assert "the box says" in found["clock"]["detail"]
+    assert found["clock"]["advice"] == ""
 
 
 def test_a_disk_with_little_space(examined, monkeypatch):

@@ -21,7 +21,7 @@ from kiosk.payment import gateway as gateway_module
 from kiosk.payment import gateway_thread
 from kiosk.payment.gateway import Call, Gateway
 from kiosk.payment.gateway_thread import MOST_WARM, Attempts, Readiness
-from kiosk.payment.mailbox import ThreadDied
+from kiosk.payment.mailbox import BoxTold, ThreadDied
 from kiosk.sandbox.faults import Pace
 from kiosk.sandbox.gateway import SandboxGateway
 from kiosk.settings import GatewaySettings
@@ -68,11 +68,13 @@ class Desk:
             )
         )
         self.posted: queue.SimpleQueue[object] = queue.SimpleQueue()
+        self.told_times: list[str] = []
         self.attempts = Attempts(self.gateway, self.posted.put)
 
     def next(self, kind: type[E]) -> E:
-        """What is posted next, which must be of this kind."""
-        item = self.posted.get(timeout=PATIENCE_S)
+        """What is posted next beside the box's time, which must be of this kind."""
+        while isinstance(item := self.posted.get(timeout=PATIENCE_S), BoxTold):
+            self.told_times.append(item.current_time)
         assert isinstance(item, kind), item
         return item
 
@@ -473,7 +475,7 @@ def test_an_answer_after_the_deadline_still_arrives():
 @pytest.mark.parametrize("tls", [None, "valid"])
 @pytest.mark.parametrize(
     "fault",
-    ["stall-charged", "slow-headers", "dripping-continues", "endless-continues", "stall-in-body"],
+    ["stall-charged", "slow-headers", "dripping-continues", "dripping-trailers", "stall-in-body"],
 )
 def test_an_answer_that_never_ends_is_ended(fault: str, tls: str | None):
     with SandboxGateway(tls=tls, pace=SLOW) as sandbox:
@@ -493,6 +495,25 @@ def test_an_answer_that_never_ends_is_ended(fault: str, tls: str | None):
         wait_for(lambda: not attempt.is_alive())
         desk.attempts.hang_up_overdue(time.monotonic() + late_s)
         assert desk.attempts._attempts == {}
+        assert len(sandbox.ledger.requests) == 1
+
+
+@pytest.mark.parametrize("tls", [None, "valid"])
+@pytest.mark.parametrize(
+    "fault", ["endless-continues", "endless-continue", "endless-trailers", "chunked-endless"]
+)
+def test_an_answer_that_floods_is_ended_without_being_told(fault: str, tls: str | None):
+    """Before its deadline, and long before anybody hangs up."""
+    with SandboxGateway(tls=tls, pace=SLOW) as sandbox:
+        desk = desk_at(sandbox)
+        desk.connect()
+        attempt = desk.attempts._attempts[INTENT.id]
+        sandbox.set_fault(fault, times=1)
+        desk.submit()
+
+        assert desk.next(events.AnswerLost).intent_id == INTENT.id
+
+        wait_for(lambda: not attempt.is_alive())
         assert len(sandbox.ledger.requests) == 1
 
 
@@ -618,7 +639,7 @@ def test_readiness_leaves_the_box_alone_while_somebody_is_served():
 
 
 def test_a_mistake_in_readiness_surfaces(monkeypatch: pytest.MonkeyPatch):
-    def explode(_: object) -> None:
+    def explode(*_: object) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr(gateway_thread, "ask_ready", explode)

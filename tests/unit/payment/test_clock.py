@@ -1,0 +1,133 @@
+"""When the wall clock is believed, and by whose word."""
+
+import re
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+import kiosk
+from kiosk.payment.clock import (
+    BACKWARDS_S,
+    BOX_AGREES_S,
+    EARLIEST,
+    LATEST,
+    NOBODY_SETS_IT_S,
+    WallClock,
+    is_set_by_a_server,
+)
+
+NOON = EARLIEST + timedelta(days=100, hours=12)
+
+
+class Machine:
+    """A machine whose clock, age and time server are at hand."""
+
+    def __init__(self, *, now=NOON, up_s=10.0, is_set=False):
+        self.now, self.up_s, self.is_set = now, up_s, is_set
+        self.rows = []
+        self.clock = WallClock(
+            wall_s=lambda: self.now.timestamp(),
+            up_s=lambda: self.up_s,
+            is_set=lambda: self.is_set,
+        )
+
+    def trouble(self):
+        return self.clock.trouble(lambda: self.rows[-1] if self.rows else None)
+
+    def passes(self, seconds):
+        self.now += timedelta(seconds=seconds)
+        self.up_s += seconds
+
+
+def on_the_boxs_wall(moment):
+    return moment.astimezone(ZoneInfo("Asia/Tashkent")).strftime("%Y-%m-%d %H:%M:%S")
+
+
+@pytest.mark.parametrize(
+    "now",
+    [
+        datetime(1970, 1, 1, tzinfo=UTC),
+        EARLIEST - timedelta(seconds=1),
+        LATEST + timedelta(seconds=1),
+    ],
+)
+def test_nothing_is_sold_at_a_time_that_cannot_be_whoever_vouches(now):
+    machine = Machine(now=now, up_s=10_000, is_set=True)
+    machine.clock.hear_box(on_the_boxs_wall(now))
+
+    assert "the clock is not set" in machine.trouble()
+    assert not machine.clock.is_confirmed
+
+
+def test_a_time_server_is_enough():
+    machine = Machine(is_set=True)
+    machine.rows = ["2040-01-01T00:00:00.000+00:00"]  # the clock had once jumped ahead
+
+    assert machine.trouble() is None
+    assert machine.clock.is_confirmed
+
+
+def test_so_is_a_box_that_tells_the_same_time():
+    machine = Machine()
+    assert "nobody has set the clock" in machine.trouble()
+
+    machine.clock.hear_box(on_the_boxs_wall(NOON + timedelta(seconds=BOX_AGREES_S - 2)))
+    machine.passes(60)
+
+    assert machine.trouble() is None
+    assert machine.clock.is_confirmed
+
+
+@pytest.mark.parametrize("step_s", [-BOX_AGREES_S - 2, BOX_AGREES_S + 2, 86_400])
+def test_a_step_away_from_the_boxs_time_is_noticed_at_once(step_s):
+    machine = Machine()
+    machine.clock.hear_box(on_the_boxs_wall(NOON))
+    assert machine.trouble() is None
+
+    machine.now += timedelta(seconds=step_s)
+
+    assert machine.trouble() is not None
+
+
+@pytest.mark.parametrize("told", ["", "soon", "2027-02-30 00:00:00", "٢٠٢٧-01-01 00:00"])
+def test_a_box_that_tells_no_time_vouches_for_nothing(told):
+    machine = Machine()
+    machine.clock.hear_box(on_the_boxs_wall(NOON))
+
+    machine.clock.hear_box(told)
+
+    assert machine.trouble() is not None
+
+
+def test_where_nobody_vouches_it_sells_after_some_minutes_and_says_so():
+    machine = Machine()
+    assert machine.trouble() is not None
+
+    machine.passes(NOBODY_SETS_IT_S)
+
+    assert machine.trouble() is None
+    assert not machine.clock.is_confirmed
+
+
+def test_but_not_before_the_last_payment():
+    machine = Machine(up_s=NOBODY_SETS_IT_S)
+    machine.rows = [(NOON + timedelta(hours=1)).isoformat()]
+    assert "behind the last payment" in machine.trouble()
+
+    machine.passes(3600 - BACKWARDS_S)
+    assert machine.trouble() is None
+
+
+def test_the_kernel_can_be_asked():
+    assert is_set_by_a_server() in (True, False)
+
+
+def test_the_release_is_no_older_than_the_changelog_and_not_of_the_future():
+    released = date.fromisoformat(kiosk.RELEASED)
+    changelog = Path(kiosk.__file__).parents[1] / "CHANGELOG.md"
+    versions = re.findall(r"^## \[[\d.]+\] - (\d{4}-\d\d-\d\d)$", changelog.read_text(), re.M)
+
+    assert all(date.fromisoformat(day) <= released for day in versions)
+    assert released <= datetime.now(UTC).date()
