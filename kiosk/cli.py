@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from kiosk.crashes import leave_no_core, place_of, tell_places_only
 from kiosk.errors import KioskError
 
 
@@ -17,6 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         3 pins missing; 4 the journal is in use; 70 internal error.
     """
     args = _parser().parse_args(argv)
+    leave_no_core()
     try:
         code = int(args.run(args))
         sys.stdout.flush()  # here, where a reader that left is no mistake
@@ -42,15 +44,8 @@ def _unexpected(error: Exception) -> int:
     if isinstance(error, HardwareError):
         _complain(str(error))
         return 3 if isinstance(error, PinsError) else 1
-    # Only the kind: the text of a foreign error may hold what nobody should read.
-    import traceback
-
-    places = [
-        f"{Path(f.filename).name}:{f.lineno}" for f in traceback.extract_tb(error.__traceback__)
-    ]
     _complain(
-        f"internal error ({type(error).__name__} at {' > '.join(places[-4:])}); please report this "
-        "line; KIOSK_DEBUG=1 shows more"
+        f"internal error ({place_of(error)}); please report this line; KIOSK_DEBUG=1 shows more"
     )
     return 70
 
@@ -99,7 +94,10 @@ def _parser() -> argparse.ArgumentParser:
         "--with-codes", action="store_true", help="also pictures of payment codes: used ones only"
     )
     command("check-config", _check_config, "validate the configuration and show what it means")
-    command("doctor", _doctor, "camera, pins, gateway, clock, disk, journal: what works")
+    doctor = command("doctor", _doctor, "camera, pins, gateway, clock, disk, journal: what works")
+    doctor.add_argument(
+        "--bundle", type=Path, metavar="FILE", help="leave what helps from afar in a new .tar.gz"
+    )
     _add_bench_options(
         command("bench", _bench, "the figures, measured here, beside those of the usual ways")
     )
@@ -156,6 +154,7 @@ def _run(args: argparse.Namespace) -> int:
 
     settings = load_settings(_config(args)).settings
     start_logging(settings.log.level)
+    tell_places_only()
     return build_payment(settings, _config(args), own_scanner=not args.no_scanner)
 
 
@@ -166,6 +165,7 @@ def _scanner(args: argparse.Namespace) -> int:
 
     settings = load_settings(_config(args)).settings
     start_logging(settings.log.level)
+    tell_places_only()
     return build_scanner(settings, args.link_fd)
 
 
@@ -223,7 +223,7 @@ def _check_config(args: argparse.Namespace) -> int:
 def _doctor(args: argparse.Namespace) -> int:
     from kiosk.doctor import examine
 
-    return examine(_config(args), as_json=args.json)
+    return examine(_config(args), as_json=args.json, bundle=args.bundle)
 
 
 def _bench(args: argparse.Namespace) -> int:

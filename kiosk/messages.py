@@ -4,12 +4,20 @@ The scanner link and the control socket both speak this, so that `socat` can rea
 """
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 MAX_LINE_BYTES = 64 * 1024
 """A longer line is an error of the sender; its connection is closed."""
+
+# What is told to one process is shown by others: no text of a hostile sender may make a line of
+# ours too long, or fill a log.
+Word = Annotated[str, Meta(max_length=64)]
+Phrase = Annotated[str, Meta(max_length=300)]
+MAX_TEXT = 2000
+Text = Annotated[str, Meta(max_length=MAX_TEXT)]
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
@@ -24,9 +32,9 @@ Corners = tuple[tuple[int, int], ...]
 class Hello(Message, frozen=True, tag="hello"):
     """The scanner has its decoders and is about to open the camera."""
 
-    version: str
-    engines: list[str]
-    camera: str
+    version: Word
+    engines: Annotated[list[Word], Meta(max_length=32)]
+    camera: Text
 
 
 class Symbol(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,9 +50,9 @@ class Symbol(msgspec.Struct, frozen=True, kw_only=True):
             left; empty where the stage does not tell.
     """
 
-    payload: bytes
-    kind: str
-    stage: str
+    payload: Annotated[bytes, Meta(max_length=4096)]
+    kind: Word
+    stage: Word
     corners: Corners = ()
 
 
@@ -57,14 +65,14 @@ class Sighting(Message, frozen=True, tag="sighting"):
 
     sequence: int
     captured_at_s: float
-    symbols: list[Symbol]
+    symbols: Annotated[list[Symbol], Meta(max_length=16)]
 
 
 class CameraState(Message, frozen=True, tag="camera"):
     """The camera delivers, or does not and why; sent at each change."""
 
     ok: bool
-    detail: str = ""
+    detail: Text = ""
 
 
 class Pulse(Message, frozen=True, tag="pulse"):
@@ -146,19 +154,19 @@ class Acknowledge(Message, frozen=True, tag="acknowledge"):
 class Resolve(Message, frozen=True, tag="resolve"):
     """Staff state how an unknown intent ended."""
 
-    intent: str
+    intent: Word
     outcome: Literal["approved", "declined"]
-    by: str
-    why: str
-    payment_id: str | None = None
+    by: Phrase
+    why: Text
+    payment_id: Word | None = None
 
 
 class Offer(Message, frozen=True, tag="offer"):
     """A host sets what is for sale now; `reference` is spent once it is paid or unknown."""
 
     amount_sum: int
-    label: str
-    reference: str
+    label: Phrase
+    reference: Phrase
 
 
 class Cancel(Message, frozen=True, tag="cancel"):

@@ -15,6 +15,7 @@ import msgspec
 
 from kiosk.errors import SettingsError
 from kiosk.settings import FilePath, Section, Settings
+from kiosk.yaml_scalars import short
 from kiosk.yaml_strict import Finding, Listing, Mapping, Node, Place, Scalar, read_document
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 DEFAULT_PATH = Path("/etc/kiosk/kiosk.yaml")
 SECRET_KEYS = ("gateway.headers.",)
+# Of these also what was written by mistake: the whole header, or the key itself for its file.
+_NEVER_QUOTED = ("gateway.headers", "gateway.client_key_file")
 MAX_FINDINGS = 50
 
 # sizeof(sun_path) is 108 on Linux, the closing zero included.
@@ -146,7 +149,7 @@ def _absolute(leaf: Scalar) -> Iterator[Finding]:
     path = str(leaf.value)
     if path.startswith("~"):
         text = "begins with ~, which is another folder for each user; write the path out"
-        yield Finding(leaf.place.file, leaf.place.line, leaf.key, path, text)
+        yield Finding(leaf.place.file, leaf.place.line, leaf.key, short(path), text)
         leaf.refused = True
     else:
         # pathlib keeps `..`, and here links are not to be followed.
@@ -181,13 +184,13 @@ def _surroundings(merged: Mapping) -> Iterator[Finding]:
     if zone and not _is_time_zone(zone):
         from kiosk.settings_findings import zone_advice
 
-        yield Finding(place.file, place.line, "locale.timezone", zone, zone_advice(zone))
+        yield Finding(place.file, place.line, "locale.timezone", short(zone), zone_advice(zone))
     for section in ("scanner", "control"):
         path, place = _text_at(merged, section, "socket")
         length = len(os.fsencode(path))
         if length > _MAX_SOCKET_PATH:
             text = f"has {length} bytes; the path of a socket has at most {_MAX_SOCKET_PATH}"
-            yield Finding(place.file, place.line, f"{section}.socket", path, text)
+            yield Finding(place.file, place.line, f"{section}.socket", short(path), text)
 
 
 def _text_at(merged: Mapping, section: str, key: str) -> tuple[str, Place]:
@@ -230,7 +233,8 @@ def _sentence(finding: Finding) -> str:
     where = f"{finding.file}:{finding.line}" if finding.line else finding.file
     text = finding.text
     if finding.value:
-        text = f"{'(hidden)' if is_secret(finding.key) else finding.value} {text}"
+        value = "(hidden)" if finding.key.startswith(_NEVER_QUOTED) else finding.value
+        text = f"{value} {text}"
     if not finding.key:
         return f"{where}: {text}"
     return f"{where}: {finding.key}{' ' if text.startswith('is missing') else ': '}{text}"

@@ -19,6 +19,9 @@ from kiosk.yaml_strict import Finding, Listing, Mapping, Node, Place, Scalar
 if TYPE_CHECKING:
     from kiosk.settings import Problem
 
+MOST_ADVICE = 100
+"""Looking for the nearest word takes its time; of more mistakes than these none is shown."""
+
 
 def diagnose(merged: Mapping, *, is_whole: bool) -> list[Finding]:
     """Find everything wrong in a merged tree.
@@ -60,6 +63,8 @@ class _Walk:
             elif each.required:
                 self._missing(key, each.type, node.place)
                 values[name] = _stand_in(each)
+        if any(values[name] is None for name, each in fields.items() if each.required):
+            return None  # a whole section is something else; rules between sections must wait
         try:
             return cls(**values)
         except SectionError as error:
@@ -84,7 +89,9 @@ class _Walk:
                 return msgspec.convert(node.value, hint)
             except msgspec.ValidationError:
                 pass
-        value, text = leaf_words(node, info, stand_in)
+        value, text = "", "does not fit"
+        if len(self.findings) < MOST_ADVICE:
+            value, text = leaf_words(node, info, stand_in)
         self._find(node.place, node.key, value, text)
         return stand_in
 
@@ -109,6 +116,9 @@ class _Walk:
             return stand_in
 
     def _unknown(self, node: Node, name: str, siblings: list[str], parent: str) -> None:
+        if len(self.findings) >= MOST_ADVICE:
+            self._find(node.place, node.key, "", "unknown key; delete it")
+            return
         prefix = f"{parent.partition('[')[0]}." if parent else ""
         meant = nearest(name, prefix, siblings, self._known)
         text = f"unknown key; did you mean {meant}?" if meant else "unknown key; delete it"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 MAX_BYTES = 256 * 1024
+MOST_TROUBLES = 100
+"""Nobody reads more of them, and a file can be made to have as many as it has bytes."""
 
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 _BAD_INDENT = re.compile("^ *(?P<odd>[\t\u00a0])[ \t\u00a0]*(?=[^\\s#])", re.MULTILINE)
@@ -40,9 +43,9 @@ def read_text(path: Path) -> str:
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     troubles = [
         (_line_of(text, sign.start()), f"the invisible character U+{ord(sign[0]):04X}; delete it")
-        for sign in _UNPRINTABLE.finditer(text)
+        for sign in islice(_UNPRINTABLE.finditer(text), MOST_TROUBLES)
     ]
-    for indent in _BAD_INDENT.finditer(text):
+    for indent in islice(_BAD_INDENT.finditer(text), MOST_TROUBLES):
         kind = "a tab" if indent["odd"] == "\t" else "a no-break space"
         why = f"{kind} in the indentation; use ordinary spaces"
         troubles.append((_line_of(text, indent.start()), why))

@@ -161,10 +161,9 @@ class _Reader:
             self._stop(line, where, "a key that is no plain word")
         if event.value == "<<" and not event.style:
             self._stop(line, where, "a merge key (<<); write the keys out")
-        if not event.value or _CONTROL.search(event.value) or len(event.value) > 100:
-            self._stop(
-                line, where, f"a key is empty, too long or not one line: {event.value[:40]!r}"
-            )
+        if not event.value or not event.value.isprintable() or len(event.value) > 100:
+            why = "a key is empty, too long, or holds what cannot be seen"
+            self._stop(line, where, f"{why}: {event.value[:40]!r}")
         self._keys[-1] = (event.value, line)
 
     def _take_value(self, event: yaml.NodeEvent, line: int) -> None:

@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 MOST_CLIENTS = 32
 UNREAD_BYTES = 256 * 1024
 RECEIVE_BYTES = 65_536
+MOST_UNANSWERED = 256
+"""Of all clients together. A program gone mad must not fill the mailbox of the thread that
+decides: an outcome would wait behind it."""
 
 _decoder: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)
 
@@ -36,6 +39,7 @@ class Client:
         self.lines = LineReader()
         self.unread = bytearray()
         self.is_leaving = False
+        self.events = 0  # for which the selector watches it
 
 
 class Control:
@@ -54,6 +58,7 @@ class Control:
         self._clients: dict[int, Client] = {}
         self._requests: dict[int, Client] = {}
         self._last_request = 0
+        self._unanswered: set[int] = set()  # also of clients that left since
         self._stopping = False
         self._selector = selectors.DefaultSelector()
         self._listener = listen(path)
@@ -129,7 +134,7 @@ class Control:
         sock.setblocking(False)
         client = Client(sock)
         self._clients[sock.fileno()] = client
-        self._selector.register(sock, selectors.EVENT_READ)
+        self._watch(client)
         if self._state:
             self._write(client, self._state)
 
@@ -153,11 +158,8 @@ class Control:
 
     def _let_leave(self, client: Client) -> None:
         """It says no more; what it asked is still answered (`echo ... | socat`)."""
-        if client in self._requests.values():
-            client.is_leaving = True
-            self._selector.unregister(client.sock)
-        else:
-            self._drop(client)
+        client.is_leaving = True
+        self._watch(client)
 
     def _hear(self, client: Client, line: bytes) -> None:
         try:
@@ -165,7 +167,11 @@ class Control:
         except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
             self._write(client, encode(Error(message=f"not understood: {error}"[:300])))
             return
+        if len(self._unanswered) >= MOST_UNANSWERED:
+            self._write(client, encode(Error(message="too many commands at once; wait")))
+            return
         self._last_request += 1
+        self._unanswered.add(self._last_request)
         self._requests[self._last_request] = client
         self._post(CommandCame(self._last_request, command))
 
@@ -177,10 +183,10 @@ class Control:
                 for client in list(self._clients.values()):
                     if not client.is_leaving:
                         self._write(client, line)
-            elif (asker := self._requests.pop(request, None)) is not None:
+                continue
+            self._unanswered.discard(request)
+            if (asker := self._requests.pop(request, None)) is not None:
                 self._write(asker, line)
-                if asker.is_leaving and asker not in self._requests.values():
-                    self._drop(asker)
 
     def _write(self, client: Client, line: bytes) -> None:
         client.unread += line
@@ -201,14 +207,30 @@ class Control:
             log.warning("a client of the control socket does not read; dropped")
             self._drop(client)
             return
-        if not client.is_leaving:
-            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if client.unread else 0)
+        self._watch(client)
+
+    def _watch(self, client: Client) -> None:
+        """Wait for what it still has to say and to hear; one that left and heard all may go."""
+        if client.sock.fileno() < 0:
+            return
+        if client.is_leaving and not client.unread and client not in self._requests.values():
+            self._drop(client)
+            return
+        events = 0 if client.is_leaving else selectors.EVENT_READ
+        events |= selectors.EVENT_WRITE if client.unread else 0
+        if events and client.events:
             self._selector.modify(client.sock, events)
+        elif events:
+            self._selector.register(client.sock, events)
+        elif client.events:
+            self._selector.unregister(client.sock)
+        client.events = events
 
     def _drop(self, client: Client) -> None:
         if client.sock.fileno() >= 0:
-            if not client.is_leaving:
+            if client.events:
                 self._selector.unregister(client.sock)
+                client.events = 0
             del self._clients[client.sock.fileno()]
             client.sock.close()
         self._requests = {n: c for n, c in self._requests.items() if c is not client}

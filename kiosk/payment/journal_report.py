@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass, field
 from datetime import date, datetime, tzinfo
 
 from kiosk.core.intent import RowKind, standing_of
+from kiosk.payment.csv_cells import harmless
 from kiosk.payment.journal_rows import Row, rows_where
 
 _RESOLUTIONS = (RowKind.RESOLVED_APPROVED, RowKind.RESOLVED_DECLINED)
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 COUNTED = (
     "approved",
     "resolved_approved",
@@ -155,8 +155,8 @@ def as_json_lines(found: Iterable[Entry]) -> str:
 def _cell(value: object) -> object:
     if isinstance(value, list):
         value = " ".join(str(part) for part in value)
-    if isinstance(value, str) and value.startswith(_FORMULA_STARTS):
-        return "'" + value
+    if isinstance(value, str):
+        return harmless(value)
     return "" if value is None else value
 
 

@@ -1,5 +1,7 @@
 """What is personal leaves the disk in time, and stands nowhere else before."""
 
+import contextlib
+import os
 import random
 import sqlite3
 from collections.abc import Iterator
@@ -7,12 +9,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from tools import figure
 
 from kiosk.core.code import PaymeCode
 from kiosk.core.intent import Answer, Intent, Outcome
 from kiosk.core.offer import Offer
 from kiosk.payment import journal as journal_module
+from kiosk.payment import journal_files as files
 from kiosk.payment.journal import WAL_KEPT_BYTES, WAL_KEPT_S, Journal
+from kiosk.payment.recovery import Spilled, empty_spill, spill
 
 OUTCOMES = [Outcome.APPROVED, Outcome.DECLINED, Outcome.UNKNOWN, Outcome.NOT_SENT]
 
@@ -65,12 +70,17 @@ def test_secrets_stand_in_the_side_table_alone(journal: Journal):
     assert not [secret for secret in secrets if secret in dump]
 
 
-def test_what_was_kept_too_long_is_gone_from_the_disk(journal: Journal):
+def sell_many(journal: Journal, count: int) -> list[bytes]:
     chance = random.Random(4)
     secrets: list[bytes] = []
-    for number in range(200):
+    for number in range(count):
         outcome = chance.choice([*OUTCOMES, None])
         secrets += sell(journal, number, outcome, chance.choice([0, 900, 3000, 60_000]))
+    return secrets
+
+
+def test_what_was_kept_too_long_is_gone_from_the_disk(journal: Journal):
+    secrets = sell_many(journal, 200)
     assert residue(journal, secrets)
     age(journal, 31)
 
@@ -80,6 +90,67 @@ def test_what_was_kept_too_long_is_gone_from_the_disk(journal: Journal):
     assert len(journal.unresolved()) > 0
     journal.close()
     assert residue(journal, secrets) == set()
+    figure(
+        "secrets: of 200 payments kept too long no code and no phone number is left in any byte "
+        "of the journal, its WAL or a file beside them"
+    )
+
+
+def test_an_erasure_that_leaves_the_bytes_would_be_noticed(journal: Journal):
+    journal._db.execute("PRAGMA secure_delete = OFF")
+    secrets = sell_many(journal, 200)
+    age(journal, 31)
+
+    journal.tidy(30)
+
+    assert journal._db.execute("SELECT count(*) FROM secret").fetchone() == (0,)
+    left = [secret for secret in secrets if residue(journal, [secret])]
+    assert left
+    figure(f"secrets, control: without secure_delete {len(left)} of 400 are still in the file")
+
+
+def test_an_erasure_that_is_not_folded_in_would_be_noticed(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+):
+    secrets = sell_many(journal, 20)
+    journal._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    journal._db.execute("DELETE FROM secret")
+
+    assert residue(journal, secrets) == {"journal.db"}
+
+    journal._folded_at_s = float("-inf")
+    journal.tidy(30)
+    assert residue(journal, secrets) == set()
+
+
+def test_an_outcome_that_waited_beside_the_journal_leaves_no_trace_either(journal: Journal):
+    secrets = sell(journal, 1, None)
+    answer = Answer(Outcome.APPROVED, payment_id="p1", phone="998712345678", raw=b"998712345678")
+    spill(journal.path, Spilled(intent="i-1", answer=answer))
+    secrets.append(b"998712345678")
+    assert residue(journal, secrets[2:]) == {"journal.db.spill"}
+
+    empty_spill(journal)
+
+    assert not journal.path.with_name("journal.db.spill").exists()
+    assert residue(journal, secrets) == {"journal.db-wal"}
+    age(journal, 31)
+    journal.tidy(30)
+    assert residue(journal, secrets) == set()
+
+
+def test_no_file_of_the_journal_is_open_to_others(tmp_path: Path):
+    old = os.umask(0)
+    try:
+        with contextlib.closing(Journal.open(tmp_path / "journal.db")) as journal:
+            sell(journal, 1, Outcome.APPROVED)
+            spill(journal.path, Spilled(intent="i-1", answer=Answer(Outcome.UNKNOWN)))
+            files.keep_reserve(journal.path)
+            modes = {entry.name: entry.stat().st_mode & 0o077 for entry in tmp_path.iterdir()}
+    finally:
+        os.umask(old)
+    assert {"journal.db", "journal.db-wal", "journal.db.spill"} <= modes.keys()
+    assert {name for name, mode in modes.items() if mode} == set()
 
 
 def test_what_may_still_be_kept_is_kept(journal: Journal):
