@@ -1,4 +1,4 @@
-"""Ways to die at a named step of a payment, and ways to misbehave that the checks must catch.
+"""Ways to die at a named step of a payment.
 
 Installed in a forked payment process before it runs; the product has no hook for any of it.
 """
@@ -7,6 +7,9 @@ import os
 import signal
 import threading
 import time
+
+import marks
+from worse_kiosks import MISBEHAVIOURS
 
 _dying = threading.Lock()
 
@@ -18,8 +21,16 @@ def die():
     time.sleep(60)
 
 
-def install(cue_fd, *, kill=None, nth=1, misbehave=None):
-    """Report every cue at the moment it is shown; then arrange for the rest."""
+def install(cue_fd, *, kill=None, nth=1, misbehave=None, marked=False):
+    """Report every cue at the moment it is shown; then arrange for the rest.
+
+    Args:
+        cue_fd: Where cues go, one a line.
+        kill: The step to die at, one of `POINTS` or a cue; None to live on.
+        nth: Not the first time but the n-th.
+        misbehave: One of `MISBEHAVIOURS`.
+        marked: Report the steps of `marks` as well.
+    """
     from kiosk.payment.indicator import Indicator
 
     show = Indicator.show
@@ -35,6 +46,8 @@ def install(cue_fd, *, kill=None, nth=1, misbehave=None):
     Indicator.show = shown
     if misbehave is not None:
         MISBEHAVIOURS[misbehave]()
+    if marked:
+        marks.install(cue_fd)
     if kill is not None and "cue-" not in kill:
         POINTS[kill](_Fuse(nth))
 
@@ -186,56 +199,4 @@ POINTS = {
     "outcome-known": _complete,
     "outcome-before-commit": _commit_of("record_outcome", after=False),
     "outcome-after-commit": _commit_of("record_outcome", after=True),
-}
-
-
-# What a worse kiosk would do. Each must be caught by the checks that the real one passes.
-
-
-def _resend():
-    """After a restart, ask again for what was announced and has no outcome."""
-    from kiosk.payment import loop
-    from kiosk.payment.gateway import Gateway
-    from kiosk.settings_file import load_settings
-
-    real = loop.recover
-
-    def recover(journal, now_s, policy):
-        settings = load_settings([journal.path.with_name("kiosk.yaml")]).settings
-        for row in journal.announced_without_outcome():
-            (code,) = journal._db.execute(
-                "SELECT code FROM secret WHERE intent = ?", (row.intent,)
-            ).fetchone()
-            call = Gateway.from_settings(settings.gateway).call()
-            call.connect()
-            call.ask_info()
-            answer = call.submit(row.amount_sum, code, time.monotonic() + 5)
-            journal.record_outcome(row.intent, answer)
-        return real(journal, now_s, policy)
-
-    loop.recover = recover
-
-
-def _reorder(first, second):
-    """Carry out wishes of the second kind before those of the first."""
-    from kiosk.payment.loop import Loop
-
-    carry_out = Loop._carry_out
-
-    def reordered(self, wishes):
-        names = [type(wish).__name__ for wish in wishes]
-        if first in names and second in names:
-            early = tuple(w for w in wishes if type(w).__name__ == second)
-            carry_out(self, early)
-            time.sleep(0.2)  # so that it surely has its effect before the process dies
-            wishes = tuple(w for w in wishes if type(w).__name__ != second)
-        carry_out(self, wishes)
-
-    Loop._carry_out = reordered
-
-
-MISBEHAVIOURS = {
-    "resend-after-restart": _resend,
-    "request-before-row": lambda: _reorder("RecordSending", "Submit"),
-    "cue-before-row": lambda: _reorder("RecordOutcome", "Show"),
 }

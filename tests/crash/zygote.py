@@ -4,6 +4,8 @@ Run as a script by `lives.py`, with the number of a socket. Each child runs the 
 `kiosk run`, in a session of its own, after `hooks.install` was asked for a way to die.
 """
 
+import gc
+import importlib
 import json
 import os
 import socket
@@ -11,14 +13,29 @@ import sys
 
 import hooks
 
+LOADED = (
+    # What `kiosk run` with a simulated panel would load by itself, only earlier.
+    *("encodings.utf_8_sig", "gpiozero.pins.mock", "zoneinfo"),
+    *("hardware.panel", "hardware.pins", "hardware.simulation"),
+    *("kiosk.cli", "kiosk.journal_commands", "kiosk.logs", "kiosk.settings_file"),
+    *("kiosk.payment.control", "kiosk.payment.loop", "kiosk.watchdog", "kiosk.wiring"),
+)
+
+
+def load():
+    """Everything, and what Python compiles and keeps with the first command line."""
+    for name in LOADED:
+        importlib.import_module(name)
+    from kiosk.cli import _parser
+
+    _parser()
+    # A child that collects garbage would else copy every page of what is loaded.
+    gc.collect()
+    gc.freeze()
+
 
 def main(control_fd):
-    import gpiozero.pins.mock  # noqa: F401 - what `kiosk run` would load by itself, only earlier
-
-    import kiosk.payment.loop
-    import kiosk.settings_file
-    import kiosk.wiring  # noqa: F401 - as above
-
+    load()
     control = socket.socket(fileno=control_fd)
     while True:
         data, fds, _, _ = socket.recv_fds(control, 65_536, 2)
