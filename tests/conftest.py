@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 # `--import-mode=importlib` gives test modules no neighbours; the harness is one.
-for folder in ("integration", "crash", "."):
+for folder in ("integration", "crash", "network", "."):
     sys.path.insert(0, str(Path(__file__).parent / folder))
 
 settings.register_profile(

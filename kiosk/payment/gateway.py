@@ -12,7 +12,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from typing import Any
@@ -26,6 +26,7 @@ from kiosk.core.intent import Answer
 from kiosk.core.money import amount_for_gateway
 from kiosk.errors import NoAnswerError, NotSentError
 from kiosk.payment.answer import MAX_BODY_BYTES, read_answer
+from kiosk.payment.bounded import BoundedResponse
 from kiosk.payment.gateway_trouble import (
     NotReadyError,
     UnreachableError,
@@ -106,6 +107,7 @@ class Call:
 
     Attributes:
         received: What came of the last answer's body, whole or not, at most MAX_BODY_BYTES.
+        box_time: The box's `current_time` in its own words, once `ask_info` heard it.
     """
 
     def __init__(self, gateway: Gateway) -> None:
@@ -116,6 +118,7 @@ class Call:
         self._used_at_s = 0.0
         self.info_took_s: float | None = None
         self.received = b""
+        self.box_time: str | None = None
 
     @property
     def began_to_send(self) -> bool:
@@ -167,7 +170,7 @@ class Call:
         line.timeout = min(INFO_TIMEOUT_S, self._gateway.settings.read_timeout_s)
         try:
             status, body = self._exchange(line, "GET", "/info/", None)
-            said = _readiness(status, body)
+            said, self.box_time = _readiness(status, body)
         except UnreadableError as error:
             if self._is_hung_up:
                 raise UnreachableError(self._no_info("it took too long")) from error
@@ -312,15 +315,19 @@ class _Noting:
 
 
 class _PlainLine(_Noting, HTTPConnection):
-    pass
+    response_class = BoundedResponse
 
 
 class _TlsLine(_Noting, HTTPSConnection):
-    pass
+    response_class = BoundedResponse
 
 
-def ask_ready(gateway: Gateway) -> str:
+def ask_ready(gateway: Gateway, hear_time: Callable[[str], None] = lambda _: None) -> str:
     """Connect, ask `GET /info/`, hang up.
+
+    Args:
+        gateway: The box.
+        hear_time: Given the box's `current_time` where it tells one.
 
     Raises:
         UnreachableError, NotReadyError: As they say.
@@ -332,7 +339,10 @@ def ask_ready(gateway: Gateway) -> str:
     patience.start()
     try:
         call.connect()
-        return call.ask_info()
+        said = call.ask_info()
+        if call.box_time is not None:
+            hear_time(call.box_time)
+        return said
     finally:
         patience.cancel()
         call.close()
@@ -362,20 +372,23 @@ def _body(response: BaseHTTPResponse) -> Iterator[bytes]:
         raise UnreadableError("it broke off or breaks the rules of HTTP") from error
 
 
-def _readiness(status: int, body: bytes) -> str:
+def _readiness(status: int, body: bytes) -> tuple[str, str | None]:
+    """What it said in one sentence, and the time by its clock."""
     try:
         envelope = json.loads(body)
     except (ValueError, RecursionError):
-        return _unavailable(f"HTTP {status}")
+        return _unavailable(f"HTTP {status}"), None
     if not isinstance(envelope, dict):
-        return _unavailable(f"HTTP {status}")
+        return _unavailable(f"HTTP {status}"), None
     error = envelope.get("error")
     code = error.get("code") if isinstance(error, dict) else None
     if type(code) is int and code in _NOT_READY_CODES:
         raise NotReadyError(f"error {code}: {_NOT_READY_CODES[code]}")
     if status == 200 and envelope.get("is_success") is True:
-        return "ready"
-    return _unavailable(f"HTTP {status}")
+        data = envelope.get("data")
+        told = data.get("current_time") if isinstance(data, dict) else None
+        return "ready", told if isinstance(told, str) else None
+    return _unavailable(f"HTTP {status}"), None
 
 
 def _unavailable(why: str) -> str:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 
-_NAMES = ("127.0.0.1", "localhost")
+_NAMES = {"127.0.0.1", "localhost"}
 _DAY = timedelta(days=1)
 
 
@@ -29,13 +29,16 @@ class Certificates:
         client_key_file: For mutual TLS, else None.
     """
 
-    def __init__(self, folder: Path, *, mutual: bool, client_ca: Path | None) -> None:
+    def __init__(
+        self, folder: Path, *, mutual: bool, client_ca: Path | None, host: str = "127.0.0.1"
+    ) -> None:
         """Write the files into `folder`, which lives as long as the sandbox.
 
         Args:
             folder: Exists, and is private: the client's key goes there.
             mutual: Whether clients must show a certificate; one is made for them.
             client_ca: A CA (PEM) whose clients are let in; implies that they must show one.
+            host: The sandbox's address, which its certificates name beside those of loopback.
 
         Raises:
             MissingTrustmeError: trustme is not installed.
@@ -43,6 +46,7 @@ class Certificates:
         self._trustme = _import_trustme()
         self._lock = threading.Lock()
         self._contexts: dict[str, ssl.SSLContext] = {}
+        self._names = sorted(_NAMES | {host})
         self._ca = self._trustme.CA()
         self._client_cas = [self._ca.cert_pem.bytes().decode()] if mutual else []
         if client_ca is not None:
@@ -69,17 +73,17 @@ class Certificates:
         now = datetime.now(UTC)
         match kind:
             case "valid":
-                certificate = self._ca.issue_cert(*_NAMES)
+                certificate = self._ca.issue_cert(*self._names)
             case "expired":
                 certificate = self._ca.issue_cert(
-                    *_NAMES, not_before=now - 60 * _DAY, not_after=now - _DAY
+                    *self._names, not_before=now - 60 * _DAY, not_after=now - _DAY
                 )
             case "not-yet-valid":
-                certificate = self._ca.issue_cert(*_NAMES, not_before=now + 60 * _DAY)
+                certificate = self._ca.issue_cert(*self._names, not_before=now + 60 * _DAY)
             case "wrong-host":
                 certificate = self._ca.issue_cert("gateway.invalid")
             case "unknown-ca":
-                certificate = self._trustme.CA().issue_cert(*_NAMES)
+                certificate = self._trustme.CA().issue_cert(*self._names)
             case _:
                 raise ValueError(f"no certificate is of the kind {kind!r}")
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

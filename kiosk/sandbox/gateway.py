@@ -13,6 +13,7 @@ from kiosk.sandbox import admin, faults
 from kiosk.sandbox.active_fault import ActiveFault
 from kiosk.sandbox.box import AmountUnit, Box
 from kiosk.sandbox.certificates import Certificates
+from kiosk.sandbox.elsewhere import Elsewhere
 from kiosk.sandbox.faults import Fault, Pace
 from kiosk.sandbox.faults.handshakes import PREFIX
 from kiosk.sandbox.greeting import greet
@@ -54,12 +55,13 @@ class SandboxGateway:
         info_fault: str | None = None,
         client_ca: Path | None = None,
         idle_s: float = 60.0,
+        host: str = "127.0.0.1",
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Open the port and serve.
 
         Args:
-            port: On 127.0.0.1; 0 takes a free one.
+            port: On `host`; 0 takes a free one.
             tls: None, `valid`, `mutual`, or a TLS fault (`expired` or `tls-expired`).
             amount_unit: Of `amount` on the wire.
             decline: Codes of customers without money.
@@ -68,6 +70,7 @@ class SandboxGateway:
             info_fault: A fault of `GET /info/` that stays on beside any other.
             client_ca: With TLS: let in only clients with a certificate of this CA (PEM).
             idle_s: After so long the sandbox closes an idle connection.
+            host: An IPv4 address of this machine. Others than loopback let strangers in.
             clock: The box's, in seconds since 1970.
 
         Raises:
@@ -80,12 +83,14 @@ class SandboxGateway:
         self._idle_s = idle_s
         self._pace = pace or Pace()
         self._active = ActiveFault()
+        self._elsewhere = Elsewhere(self.ledger.saw_canary)
         self._service = Service(
             self.ledger,
             Box(self.ledger, amount_unit=amount_unit, decline=decline, clock=clock),
             self._active,
             pace=self._pace,
             latency_s=latency_s,
+            elsewhere=self._elsewhere.url,
             info_fault=_find_info_fault(info_fault),
         )
         self._service.prefixes[admin.PREFIX] = self._administer
@@ -97,13 +102,13 @@ class SandboxGateway:
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._certificates: Certificates | None = None
         try:
-            tls_fault = self._set_up_tls(tls, client_ca)
-            self._listener = Listener(port)
+            tls_fault = self._set_up_tls(tls, client_ca, host)
+            self._listener = Listener(port, host)
         except BaseException:
             self._release()
             raise
         scheme = "http" if self._certificates is None else "https"
-        self.url = self._service.base_url = f"{scheme}://127.0.0.1:{self._listener.port}"
+        self.url = self._service.base_url = f"{scheme}://{host}:{self._listener.port}"
         if tls_fault is not None:
             self.set_fault(tls_fault.name)
         self._accepting = threading.Thread(
@@ -160,6 +165,7 @@ class SandboxGateway:
             self._closing = True
             serving = dict(self._serving)
         self._listener.close()
+        self._elsewhere.close()
         self._stopper.close()
         for connection in serving:
             connection.abort()
@@ -168,7 +174,7 @@ class SandboxGateway:
         self._listener.release()
         self._release()
 
-    def _set_up_tls(self, tls: str | None, client_ca: Path | None) -> Fault | None:
+    def _set_up_tls(self, tls: str | None, client_ca: Path | None, host: str) -> Fault | None:
         if tls is None:
             return None
         fault = None
@@ -176,7 +182,7 @@ class SandboxGateway:
             fault = faults.find(PREFIX + tls.removeprefix(PREFIX))
         self._folder = tempfile.TemporaryDirectory(prefix="kiosk-sandbox-")
         self._certificates = Certificates(
-            Path(self._folder.name), mutual=tls == "mutual", client_ca=client_ca
+            Path(self._folder.name), mutual=tls == "mutual", client_ca=client_ca, host=host
         )
         return fault
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 
 class Listener:
-    """A TCP listener on loopback.
+    """A TCP listener, on loopback unless another address is named.
 
     Threads: `accept_all` on one thread, everything else from any.
 
@@ -17,13 +17,14 @@ class Listener:
         port: Fixed from the start, also where 0 was asked for.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, host: str = "127.0.0.1") -> None:
         """Open the port; 0 takes a free one.
 
         Raises:
             OSError: The port is taken.
         """
-        self._sock = _bind(port)
+        self._host = host
+        self._sock = _bind(host, port)
         self._lock = threading.Lock()
         self._wake, self._waker = socket.socketpair()
         self._reopen_at_s: float | None = None
@@ -59,7 +60,7 @@ class Listener:
                 self._sock.shutdown(socket.SHUT_RDWR)
                 self._sock.close()
                 # Bound but not listening: the kernel refuses, and nobody else takes the port.
-                self._sock = _bind(self.port)
+                self._sock = _bind(self._host, self.port)
             self._reopen_at_s = None if for_s is None else time.monotonic() + for_s
         self._nudge()
 
@@ -112,11 +113,11 @@ class Listener:
             self._wake.recv(1024, socket.MSG_DONTWAIT)
 
 
-def _bind(port: int) -> socket.socket:
+def _bind(host: str, port: int) -> socket.socket:
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(("127.0.0.1", port))
+        sock.bind((host, port))
         sock.setblocking(False)
     except OSError:
         sock.close()

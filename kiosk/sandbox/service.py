@@ -34,14 +34,19 @@ class Service:
         *,
         pace: Pace,
         latency_s: float,
+        elsewhere: Callable[[], str],
         info_fault: Fault | None,
     ) -> None:
-        """`latency_s` lies between a charge and its answer; `info_fault` stays on."""
+        """`latency_s` lies between a charge and its answer; `info_fault` stays on.
+
+        `elsewhere` names the server that nobody may contact, for faults that redirect to it.
+        """
         self._ledger = ledger
         self._box = box
         self._active = active
         self._pace = pace
         self._latency_s = latency_s
+        self._elsewhere = elsewhere
         self._info_fault = info_fault
         self.base_url = ""
         self.routes: dict[str, Mapping[str, Handler]] = {
@@ -146,6 +151,7 @@ class Service:
             earlier=earlier,
             pace=self._pace,
             base_url=self.base_url,
+            elsewhere=self._elsewhere,
             info=self._box.info,
             mark_answered=lambda: self._ledger.mark_answered(charge, answered=True),
         )

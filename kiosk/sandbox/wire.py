@@ -20,6 +20,15 @@ class ConnectionLostError(Exception):
     """The client left, or the sandbox closes; the exchange is over."""
 
 
+class _AcceptedSocket(ssl.SSLSocket):
+    def getpeername(self) -> object:
+        # An accepted socket had a peer. Where it left already, the handshake says so; the
+        # constructor, which asks this first, would raise and leave its descriptor open.
+        with contextlib.suppress(OSError):
+            return super().getpeername()
+        return None
+
+
 class Connection:
     """One accepted connection.
 
@@ -48,6 +57,7 @@ class Connection:
         Raises:
             ConnectionLostError: The client refused the certificate, or broke off.
         """
+        context.sslsocket_class = _AcceptedSocket
         try:
             # In two steps, so that `abort` finds the socket that the handshake waits on.
             sock = context.wrap_socket(self._sock, server_side=True, do_handshake_on_connect=False)

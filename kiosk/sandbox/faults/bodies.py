@@ -57,6 +57,11 @@ def _bomb(x: Exchange) -> None:
     x.answer(body, headers=[JSON_TYPE, ("Content-Encoding", "gzip")])
 
 
+@functools.cache
+def _deflated_blanks() -> bytes:
+    return zlib.compress(b" " * _BOMB_BYTES)
+
+
 def _plain(body: bytes) -> bytes:
     return body
 
@@ -155,6 +160,16 @@ ENCODINGS: tuple[Fault, ...] = (
     ),
     _unknown("brotli-declared", "says br", _encoded("br", _plain), also="approved"),
     _unknown("gzip-bomb", "50 KB that unpack to 50 MB", _bomb),
+    _unknown(
+        "deflate-bomb",
+        "as gzip-bomb, with deflate",
+        _encoded("deflate", lambda _: _deflated_blanks()),
+    ),
+    _unknown(
+        "gzip-bomb-undeclared",
+        "the same without a header",
+        _encoded(None, lambda _: _packed_blanks()),
+    ),
     _approved("identity-declared", "says identity, and is", _encoded("identity", _plain)),
     _approved(
         "content-type-html",

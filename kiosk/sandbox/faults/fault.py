@@ -38,6 +38,7 @@ class Exchange:
             imagined one.
         earlier: The first charge of the ledger, if there was one before this request.
         base_url: Of the sandbox, for redirects.
+        elsewhere: Opens another server, where nobody may come, and gives its base URL.
         info: Makes the true answer of `GET /info/`.
         mark_answered: Notes that the approving answer went out.
     """
@@ -47,6 +48,7 @@ class Exchange:
     earlier: Charge | None
     pace: Pace
     base_url: str
+    elsewhere: Callable[[], str]
     info: Callable[[], Json]
     mark_answered: Callable[[], None]
 

@@ -1,5 +1,6 @@
 """HTTP whose lines, headers and lengths are not what they should be."""
 
+import gzip
 import itertools
 from collections.abc import Iterator
 
@@ -60,7 +61,11 @@ def _chunks(*sizes: str, extension: str = "", end: bytes = b"0\r\n\r\n") -> Acti
 def _chunks_and_length(x: Exchange) -> None:
     body = x.body()
     headers = [JSON_TYPE, _CHUNKED, ("Content-Length", str(len(body))), _CLOSE]
-    x.send(format_head(200, headers) + f"{len(body):x}\r\n".encode() + body + b"\r\n0\r\n\r\n")
+    x.send(format_head(200, headers) + _one_chunk(body))
+
+
+def _one_chunk(body: bytes) -> bytes:
+    return f"{len(body):x}\r\n".encode() + body + b"\r\n0\r\n\r\n"
 
 
 def _until_close(share: float = 1.0) -> Action:
@@ -99,6 +104,11 @@ def _endless_chunks(x: Exchange) -> None:
     _flood(x, itertools.repeat(b"10000\r\n" + _BLOCK + b"\r\n"), _FLOOD_BYTES)
 
 
+def _endless_until_close(x: Exchange) -> None:
+    x.send(format_head(200, [JSON_TYPE, _CLOSE]) + x.body())
+    _flood(x, itertools.repeat(_BLOCK), _FLOOD_BYTES)
+
+
 def _endless_headers(x: Exchange) -> None:
     x.send(b"HTTP/1.1 200 OK\r\n")
     _flood(x, (f"X-Header-{n}: more\r\n".encode() for n in itertools.count()), _FLOOD_BYTES)
@@ -115,6 +125,50 @@ def _endless_status(x: Exchange) -> None:
 
 def _endless_continues(x: Exchange) -> None:
     _flood(x, itertools.repeat(b"HTTP/1.1 100 Continue\r\n\r\n" * 64), _FLOOD_BYTES)
+
+
+def _endless_continue(x: Exchange) -> None:
+    x.send(b"HTTP/1.1 100 Continue\r\n")
+    _flood(x, (f"X-Header-{n}: more\r\n".encode() for n in itertools.count()), _FLOOD_BYTES)
+
+
+def _endless_hints(x: Exchange) -> None:
+    _flood(x, itertools.repeat(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 64), _FLOOD_BYTES)
+
+
+def _behind_chunks(x: Exchange, end: bytes) -> None:
+    body = x.body()
+    x.send(format_head(200, [JSON_TYPE, _CHUNKED, _CLOSE]))
+    x.send(f"{len(body):x}\r\n".encode() + body + b"\r\n" + end)
+
+
+def _endless_trailers(x: Exchange) -> None:
+    _behind_chunks(x, b"0\r\n")
+    _flood(x, itertools.repeat(b"X-Trailer: more\r\n" * 64), _FLOOD_BYTES)
+
+
+def _dripping_trailers(x: Exchange) -> None:
+    _behind_chunks(x, b"0\r\n")
+    for _ in range(int(x.pace.stall_s / x.pace.drip_s)):
+        x.send(b"X-Trailer: more\r\n")
+        x.connection.pause(x.pace.drip_s)
+
+
+def _dripping_chunks(x: Exchange) -> None:
+    x.send(format_head(200, [JSON_TYPE, _CHUNKED, _CLOSE]))
+    for _ in range(int(x.pace.stall_s / x.pace.drip_s)):
+        x.send(b"1\r\n \r\n")
+        x.connection.pause(x.pace.drip_s)
+
+
+def _endless_extension(x: Exchange) -> None:
+    _behind_chunks(x, b"1;")
+    _flood(x, itertools.repeat(b"a" * 65_536), _FLOOD_BYTES)
+
+
+def _many_headers(x: Exchange) -> None:
+    many = [(f"X-Header-{n}", "more") for n in range(200)]
+    x.answer(x.body(), headers=[JSON_TYPE, *many])
 
 
 def _dripping_continues(x: Exchange) -> None:
@@ -186,6 +240,33 @@ CHUNKS: tuple[Fault, ...] = (
     _unknown("chunked-size-huge", "a chunk says it has 2**64 - 1 bytes", _chunks("f" * 16)),
     _unknown("chunked-size-short", "a chunk is longer than it says", _chunks("40")),
     _unknown("chunked-endless", "chunks go on for 300 MB", _endless_chunks),
+    _unknown("chunked-dripping", "chunks of one byte, now and then", _dripping_chunks),
+    _unknown(
+        "endless-chunk-extension",
+        "behind the true body a chunk whose first line does not end",
+        _endless_extension,
+    ),
+    # The answer is whole before them; who believes it has no need of trailers.
+    _unknown(
+        "endless-trailers",
+        "behind the true body trailers that do not end, at full speed",
+        _endless_trailers,
+        also="approved",
+    ),
+    _unknown(
+        "dripping-trailers",
+        "behind the true body trailers that do not end, now and then",
+        _dripping_trailers,
+        also="approved",
+    ),
+    _unknown(
+        "transfer-encoding-gzip",
+        "Transfer-Encoding: gzip, chunked",
+        lambda x: x.send(
+            format_head(200, [JSON_TYPE, ("Transfer-Encoding", "gzip, chunked"), _CLOSE])
+            + _one_chunk(gzip.compress(x.body()))
+        ),
+    ),
     _unknown(
         "chunked-and-length",
         "chunks and a Content-Length as well: two readings of one answer",
@@ -199,10 +280,14 @@ SIZES: tuple[Fault, ...] = (
     _unknown("body-over-limit", "one byte more than 64 KiB", _padded_to(65_537)),
     _unknown("body-oversized", "a megabyte", _padded_to(1_000_000)),
     _unknown("body-huge", "300 MB", _huge),
+    _unknown("until-close-huge", "300 MB under no Content-Length", _endless_until_close),
     _unknown("endless-headers", "headers that do not end", _endless_headers),
     _unknown("endless-header-line", "one header that does not end", _endless_line),
     _unknown("endless-status-line", "a first line that does not end", _endless_status),
     _unknown("endless-continues", "HTTP 100 again and again, at full speed", _endless_continues),
+    _unknown("endless-continue", "one HTTP 100 whose headers do not end", _endless_continue),
+    _unknown("endless-hints", "HTTP 103 again and again, at full speed", _endless_hints),
+    _unknown("many-headers", "the true answer under 200 headers", _many_headers, also="approved"),
     _unknown("dripping-continues", "HTTP 100 again and again, now and then", _dripping_continues),
 )
 

@@ -58,6 +58,11 @@ def _slow_headers(x: Exchange) -> None:
     _drip_on(x, itertools.repeat(b"a"))
 
 
+def _slow_status(x: Exchange) -> None:
+    x.send(b"HTTP/1.1 200 O")
+    _drip_on(x, itertools.repeat(b"K"))
+
+
 def _drip_on(x: Exchange, pieces: "itertools.repeat[bytes]") -> None:
     steps = int(x.pace.stall_s / x.pace.drip_s)
     for piece in itertools.islice(pieces, steps):
@@ -141,6 +146,13 @@ HANGUPS: tuple[Fault, ...] = (
         "unknown",
         "sends a header that does not end, byte by byte",
         _slow_headers,
+        charges=True,
+    ),
+    fault(
+        "slow-status-line",
+        "unknown",
+        "sends a first line that does not end, byte by byte",
+        _slow_status,
         charges=True,
     ),
     fault(

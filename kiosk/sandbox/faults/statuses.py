@@ -21,6 +21,20 @@ def _redirects(status: int) -> Action:
     return lambda x: x.answer(b"", status, [("Location", x.base_url + _CANARY)])
 
 
+def _redirects_elsewhere(status: int) -> Action:
+    return lambda x: x.answer(b"", status, [("Location", x.elsewhere() + "/payment/payme")])
+
+
+def _redirects_to_itself(status: int, *, relative: bool = False) -> Action:
+    """To the very payment: who follows it pays once more."""
+
+    def run(x: Exchange) -> None:
+        base = "" if relative else x.base_url
+        x.answer(b"", status, [("Location", base + "/payment/payme")])
+
+    return run
+
+
 def _redirects_with_refusal(x: Exchange) -> None:
     x.answer(_ENVELOPE, 307, [JSON_TYPE, ("Location", x.base_url + _CANARY)])
 
@@ -93,6 +107,33 @@ STATUSES: tuple[Fault, ...] = (
             _redirects(status),
         )
         for status in _REDIRECTS
+    ),
+    *(
+        fault(
+            f"redirect-{status}-elsewhere",
+            "unknown",
+            f"charges and answers HTTP {status} to a server where nobody may come",
+            _redirects_elsewhere(status),
+            charges=True,
+        )
+        for status in _REDIRECTS
+    ),
+    *(
+        fault(
+            f"redirect-{status}-loop",
+            "unknown",
+            f"charges and answers HTTP {status} to the very payment",
+            _redirects_to_itself(status),
+            charges=True,
+        )
+        for status in (307, 308)
+    ),
+    fault(
+        "redirect-308-relative",
+        "unknown",
+        "charges and answers HTTP 308 to the very payment, without a host",
+        _redirects_to_itself(308, relative=True),
+        charges=True,
     ),
     fault(
         "redirect-with-refusal",

@@ -775,6 +775,38 @@ def test_a_secret_that_comes_back_in_a_broken_header_is_not_logged(
     assert CODE not in caplog.text
 
 
+INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"
+CHUNKS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n"
+
+
+@pytest.mark.parametrize(
+    ("first", "again"),
+    [(b"", INTERIM), (b"HTTP/1.1 100 Continue\r\n", b"X: y\r\n"), (CHUNKS, b"X: y\r\n")],
+    ids=["interim answers", "headers of one", "trailers"],
+)
+def test_all_that_comes_for_one_request_is_bounded(first: bytes, again: bytes):
+    """http.client counts neither; each of them kept a processor busy until the box had enough."""
+    sent, block = 0, again * 1000
+
+    def serve(sock: socket.socket) -> None:
+        nonlocal sent
+        read_request(sock)
+        sock.sendall(first)
+        while sent < 64 * 1024 * 1024:
+            sock.sendall(block)
+            sent += len(block)
+
+    with RawBox(serve) as box:
+        call = gateway_to(box.url, read_timeout_s=PATIENCE_S).call()
+        call.connect()
+        with pytest.raises(NoAnswerError, match=r"too large|HTTPException"):
+            call.submit(1000, CODE, soon())
+
+    # What the kernel takes into its buffers counts as well.
+    assert sent < 16 * 1024 * 1024
+    assert len(call.received) <= 64 * 1024
+
+
 @pytest.mark.parametrize("fault", ["body-huge", "chunked-endless", "endless-header-line"])
 def test_a_flood_does_not_fill_the_memory(fault: str):
     with SandboxGateway() as sandbox:

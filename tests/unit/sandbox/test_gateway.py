@@ -778,3 +778,20 @@ def test_the_command_refuses_a_port_that_is_taken(
 ):
     assert command.run_sandbox(address(gateway)[1], None, None) == 2
     assert "in use" in capsys.readouterr().err
+
+
+def test_who_goes_elsewhere_is_counted():
+    with SandboxGateway() as gateway:
+        host, _, port = gateway._elsewhere.url().removeprefix("http://").partition(":")
+        assert gateway.ledger.canary_hits == 0
+
+        with socket.create_connection((host, int(port)), timeout=10) as sock:
+            assert sock.recv(1) == b""
+
+        assert gateway.ledger.canary_hits == 1
+        assert gateway._elsewhere.url().endswith(port)
+
+
+def test_it_serves_on_an_address_of_a_tests_own():
+    with SandboxGateway(tls="valid", host="127.0.0.2") as gateway:
+        assert gateway.url.startswith("https://127.0.0.2:")

@@ -1,0 +1,47 @@
+"""An answer of the box that ends, whatever the box does: everything of it is counted."""
+
+import io
+from http.client import HTTPResponse
+from typing import Any
+
+from kiosk.payment.answer import MAX_BODY_BYTES
+from kiosk.payment.gateway_trouble import UnreadableError
+
+MAX_ANSWER_BYTES = 2 * MAX_BODY_BYTES
+"""All that comes for one request: interim answers, head, chunk sizes, body, trailer.
+
+http.client bounds a line and the headers of a head, but neither the number of interim answers
+nor the trailer: at full speed they kept a processor busy for as long as the box liked.
+"""
+
+
+class BoundedResponse(HTTPResponse):
+    """http.client's own, on a socket that gives at most `MAX_ANSWER_BYTES`.
+
+    Raises:
+        UnreadableError: From any method that reads: more came.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fp = io.BufferedReader(_Counted(self.fp.detach()))
+
+
+class _Counted(io.RawIOBase):
+    def __init__(self, raw: io.RawIOBase) -> None:
+        self._raw = raw
+        self._left = MAX_ANSWER_BYTES
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        count = self._raw.readinto(buffer)
+        self._left -= count or 0
+        if self._left < 0:
+            raise UnreadableError("the answer is too large")
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
