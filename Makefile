@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format lint types contracts coverage frames bench soak vm-camera pi lock clean
+.PHONY: demo test check format lint types contracts coverage frames bench soak vm-camera pi audit sbom lock clean
 
 demo: $(VENV)/.run-ready
 	@$(BIN)/kiosk demo
@@ -54,6 +54,22 @@ soak: $(VENV)/.run-ready
 pi: $(VENV)/.run-ready
 	PYPI=1 $(BIN)/python -m pip install --quiet --no-deps --require-hashes -r .lock/pi.txt
 
+# Known vulnerabilities of what the locks name: a list kept by hand, and PyPI where it answers.
+# Wholly offline: make audit ADVISORIES=all.zip, osv.dev's archive of all advisories about PyPI.
+# AUDIT=--current fails where no complete list of the last month was asked.
+audit: $(VENV)/.audit-ready
+	$(VENV)/audit/bin/python .lock/audit.py $(AUDIT) --advisories .lock/advisories.json \
+	  $(if $(ADVISORIES),--advisories $(ADVISORIES),--pip-audit $(VENV)/audit/bin/pip-audit) .lock/run.txt .lock/pi.txt
+
+# The list of parts (SBOM, CycloneDX) of what runs on a kiosk, with hashes and licences.
+sbom: $(VENV)/.audit-ready
+	$(VENV)/audit/bin/python .lock/sbom.py dist/kiosk-$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml).cdx.json
+
+$(VENV)/.audit-ready: .lock/audit.txt | $(VENV)/bin/python
+	$(PYTHON) -m venv $(VENV)/audit
+	$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .lock/audit.txt
+	@touch $@
+
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] < (3, 15) else "Python 3.11 to 3.14 is needed; this is %s. Name another: make PYTHON=python3.12 ..." % sys.version.split()[0])'
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo 'Python has no venv here. Get it: sudo apt install python3-venv'; exit 1; }
@@ -71,11 +87,12 @@ $(VENV)/.dev-ready: .lock/dev.txt $(VENV)/.run-ready
 # Locks name packages, versions and hashes, never an index or a host.
 lock:
 	$(PYTHON) -m venv .lock/venv && .lock/venv/bin/pip install --quiet uv
-	for lock in 'run --group build' 'pi --extra pi' 'dev --group build --group dev'; do \
+	for lock in 'run pyproject.toml --group build' 'pi pyproject.toml --extra pi' \
+	    'dev pyproject.toml --group build --group dev' 'audit --group audit'; do \
 	  set -- $$lock; name=$$1; shift; \
 	  env -u UV_INDEX -u UV_INDEX_URL UV_NO_CONFIG=1 .lock/venv/bin/uv pip compile --quiet --upgrade --universal \
 	    --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links \
-	    pyproject.toml "$$@" -o .lock/$$name.txt || exit 1; \
+	    "$$@" -o .lock/$$name.txt || exit 1; \
 	done
 	rm -rf .lock/venv
 

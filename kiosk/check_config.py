@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from kiosk.core.money import TIYIN_PER_SUM, amount_for_gateway, format_sum
 from kiosk.errors import SettingsError
 from kiosk.payment.request import PATH, request_body
 from kiosk.settings import ScanSettings
-from kiosk.settings_file import Loaded, flatten, is_secret, load_settings
+from kiosk.settings_file import DEFAULT_PATH, Loaded, flatten, is_secret, load_settings
 from kiosk.settings_warnings import prices, warnings_about
 from kiosk.settings_words import as_yaml
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from kiosk.settings import Settings
 
 HIDDEN = "(hidden)"
+SCANNERS_KEYS = ("scan.engines", "scan.rescues")
 
 
 def check_config(paths: Sequence[Path], *, as_json: bool) -> int:
@@ -46,13 +48,27 @@ def check_config(paths: Sequence[Path], *, as_json: bool) -> int:
                 sys.stderr.write(f"{finding}\n")
         return 2
     requests = list(_requests(loaded.settings))
-    warnings = list(warnings_about(loaded.settings))
+    warnings = [*warnings_about(loaded.settings), *_unseen_by_scanner(paths, loaded)]
     if as_json:
         for line in _json_lines(loaded, requests, warnings):
             _print_json(line)
     else:
         sys.stdout.write("\n".join(_text_lines(loaded, requests, warnings)) + "\n")
     return 0
+
+
+def _unseen_by_scanner(paths: Sequence[Path], loaded: Loaded) -> Iterator[str]:
+    """Settings of the scanner in a file that the user of kiosk-scanner.service may not read."""
+    used = [path for path in paths or [DEFAULT_PATH] if not path.stat().st_mode & stat.S_IROTH]
+    closed = {name for path in used for name in (path.name, str(path))}
+    for key, origin in loaded.origins.items():
+        file = origin.rpartition(":")[0]
+        is_scanners = key.startswith(("camera.", "scanner.")) or key in SCANNERS_KEYS
+        if is_scanners and file in closed:
+            yield (
+                f"{key}: not everybody may read {file}, so kiosk-scanner.service does not know of "
+                "it; put it into board.yaml"
+            )
 
 
 def _requests(settings: Settings) -> Iterator[dict[str, Any]]:

@@ -167,7 +167,7 @@ class ScanSettings(Section, frozen=True):
 class ScannerSettings(Section, frozen=True):
     """The `scanner:` section."""
 
-    socket: FilePath = "/run/kiosk/scanner.sock"
+    socket: FilePath = "/run/kiosk-scanner/scanner.sock"
 
 
 class PanelSettings(Section, frozen=True):

@@ -3,7 +3,6 @@
 The protocol is sd_notify(3): a datagram to the socket named by NOTIFY_SOCKET.
 """
 
-import contextlib
 import os
 import socket
 
@@ -15,8 +14,11 @@ class Watchdog:
         address = os.environ.pop("NOTIFY_SOCKET", "")  # children must not speak for us
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self._socket: socket.socket | None = None
+        self._unsent: dict[str, str] = {}
         if address:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+            # A service manager that is busy must not make the thread that decides wait.
+            self._socket.setblocking(False)
         limit_us = os.environ.get("WATCHDOG_USEC", "")
         pid = os.environ.get("WATCHDOG_PID", str(os.getpid()))
         is_ours = limit_us.isdigit() and pid == str(os.getpid())
@@ -24,10 +26,18 @@ class Watchdog:
         self._kicked_at_s = float("-inf")
 
     def tell(self, message: str) -> None:
-        """Send lines such as `READY=1`."""
-        if self._socket is not None:
-            with contextlib.suppress(OSError):
-                self._socket.sendto(message.encode(), self._address)
+        """Send a line such as `READY=1`; what finds no room now goes out with a later kick."""
+        if self._socket is None:
+            return
+        self._unsent[message.partition("=")[0]] = message
+        for name, waiting in list(self._unsent.items()):
+            try:
+                self._socket.sendto(waiting.encode(), self._address)
+            except BlockingIOError:
+                return
+            except OSError:
+                pass  # nobody listens there
+            del self._unsent[name]
 
     def kick(self, now_s: float) -> None:
         """The deciding thread is alive; sends no more often than needed."""

@@ -40,7 +40,7 @@ def build_payment(settings: Settings, config: Sequence[Path], *, own_scanner: bo
 
     from kiosk.core.events import StopRequested
     from kiosk.payment.mailbox import Mailbox
-    from kiosk.payment.scanner_link import ScannerLink
+    from kiosk.payment.scanner_link import SERVED_BACK_OFF_S, ScannerLink
     from kiosk.payment.store import Store
 
     mailbox = Mailbox()
@@ -50,7 +50,11 @@ def build_payment(settings: Settings, config: Sequence[Path], *, own_scanner: bo
     with contextlib.ExitStack() as closing:
         store = Store(Path(settings.journal.path))
         closing.callback(store.close)
-        link = ScannerLink(_scanner_source(settings, config, own_scanner=own_scanner), mailbox.post)
+        link = ScannerLink(
+            _scanner_source(settings, config, own_scanner=own_scanner),
+            mailbox.post,
+            most_back_off_s=None if own_scanner else SERVED_BACK_OFF_S,
+        )
         link.open_early()
         closing.callback(link.stop)
 
@@ -58,6 +62,7 @@ def build_payment(settings: Settings, config: Sequence[Path], *, own_scanner: bo
         from hardware.panel import Panel
         from hardware.pins import open_pin_factory
         from kiosk.core import events
+        from kiosk.payment.clock import WallClock
         from kiosk.payment.control import Control
         from kiosk.payment.gateway import Gateway
         from kiosk.payment.gateway_thread import Attempts, Readiness
@@ -104,6 +109,7 @@ def build_payment(settings: Settings, config: Sequence[Path], *, own_scanner: bo
             hands=hands,
             press_after_s=settings.panel.press_after_s,
             keep_days=settings.journal.keep_days,
+            wall_clock=WallClock(settings.locale.timezone),
         )
         link.start()
         readiness.start()
@@ -214,10 +220,11 @@ def build_scanner(settings: Settings, link_fd: int | None) -> int:
     from kiosk import __version__
     from kiosk.messages import Hello
     from kiosk.scanner.capture import Capture
-    from kiosk.scanner.link import Link, ParentLink, ServingLink
+    from kiosk.scanner.link import Link, ParentLink, ServingLink, die_with_parent
 
     link: Link
     if link_fd is not None:
+        die_with_parent()
         link = ParentLink(socket.socket(fileno=link_fd))
     else:
         link = ServingLink(Path(settings.scanner.socket))
@@ -232,13 +239,16 @@ def build_scanner(settings: Settings, link_fd: int | None) -> int:
     from kiosk.scanner.decoder import build_decoder
     from kiosk.scanner.exposure import Exposure
     from kiosk.scanner.loop import ScanLoop
+    from kiosk.watchdog import Watchdog
 
     decoder = build_decoder(settings.scan.engines, settings.scan.rescues)
     where = camera.path if camera.backend == "replay" else camera.device
     name = "csi" if camera.backend == "csi" else f"{camera.backend} {where}"
     hello = Hello(version=__version__, engines=decoder.engines, camera=name)
     exposure = Exposure(fps=camera.fps) if by_screen else None
-    loop = ScanLoop(capture, decoder, link, hello, exposure=exposure)
+    # A child's environment names the watchdog of its parent.
+    watchdog = Watchdog() if link_fd is None else None
+    loop = ScanLoop(capture, decoder, link, hello, exposure=exposure, watchdog=watchdog)
     signal.signal(signal.SIGTERM, lambda *_: loop.stop())
     if link_fd is None:
         signal.signal(signal.SIGINT, lambda *_: loop.stop())

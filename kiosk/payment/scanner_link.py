@@ -33,6 +33,8 @@ SILENT_FOR_S = 5.0
 STOP_WITHIN_S = 1.0
 FIRST_BACK_OFF_S = 0.5
 MOST_BACK_OFF_S = 30.0
+SERVED_BACK_OFF_S = 2.0
+"""For a scanner that others restart: knocking costs nothing, waiting costs sales."""
 HEALTHY_AFTER_S = 60.0
 RECEIVE_BYTES = 65_536
 MOST_MESSAGES_A_S = 500
@@ -123,8 +125,15 @@ class Served:
 class ScannerLink:
     """Threads: `start`, `want` and `stop` from the main thread; it posts to the mailbox."""
 
-    def __init__(self, source: Source, post: Callable[[Post], None]) -> None:
+    def __init__(
+        self,
+        source: Source,
+        post: Callable[[Post], None],
+        *,
+        most_back_off_s: float | None = None,
+    ) -> None:
         self._source = source
+        self._most_back_off_s = most_back_off_s
         self._post = post
         self._wanted = False
         self._stopping = False
@@ -174,7 +183,7 @@ class ScannerLink:
                 log.warning("scanner gone", extra={"detail": detail, "again_in_s": back_off_s})
                 self._post(events.TroubleBegan(Reason.SCANNER_DOWN, f"scanner: {detail}"))
                 self._pause(back_off_s)
-                back_off_s = min(back_off_s * 2, MOST_BACK_OFF_S)
+                back_off_s = min(back_off_s * 2, self._most_back_off_s or MOST_BACK_OFF_S)
         except BaseException as error:  # noqa: BLE001 - nothing dies quietly
             self._post(ThreadDied(self._thread.name, error))
         finally:

@@ -5,8 +5,10 @@ and nothing here waits for it.
 """
 
 import contextlib
+import ctypes
 import logging
 import os
+import signal
 import socket
 import stat
 from collections.abc import Sequence
@@ -23,8 +25,21 @@ log = logging.getLogger(__name__)
 SEND_BUFFER_BYTES = 16 * 1024
 """Small, so that a peer that wakes up does not find a minute of old sightings."""
 
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
 _KEPT = (Hello, CameraState)
 _want_decoder = msgspec.json.Decoder(Want)
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process as soon as the one that started it is gone.
+
+    A parent that is killed cannot end its child, and a decoder that hangs does not notice that
+    nobody is there any more: it would keep the camera from the next scanner.
+    """
+    prctl = ctypes.CDLL(None).prctl
+    if prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0) != 0:
+        log.warning("the kernel does not end this process with its parent")
 
 
 class Link(Protocol):

@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable, Sequence
 
 from hardware.frame import Frame
-from kiosk.messages import CameraState, Hello, Message, Pulse, Sighting, Symbol
+from kiosk.messages import MAX_TEXT, CameraState, Hello, Message, Pulse, Sighting, Symbol
 from kiosk.scanner.capture import CameraReport, Capture
 from kiosk.scanner.decoder import Decoder
 from kiosk.scanner.exposure import Exposure
 from kiosk.scanner.link import Link
+from kiosk.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ class ScanLoop:
         hello: Hello,
         *,
         exposure: Exposure | None = None,
+        watchdog: Watchdog | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Take everything over; `run` closes the link and stops the capture.
@@ -44,6 +46,8 @@ class ScanLoop:
             link: To the payment process.
             hello: What a new peer is told first.
             exposure: Sets the camera's exposure; None leaves it to the camera.
+            watchdog: Told that this thread is ready and alive; None as a child, whose parent
+                hears the pulse.
             clock: Seconds on the monotonic clock.
         """
         self._capture = capture
@@ -51,6 +55,7 @@ class ScanLoop:
         self._link = link
         self._hello = hello
         self._exposure = exposure
+        self._watchdog = watchdog
         self._clock = clock
         self._greeted = 0
         self._told: CameraReport | None = None
@@ -71,6 +76,7 @@ class ScanLoop:
         """
         try:
             self._greet()
+            self._notify("READY=1")
             while not self._stopping and not self._link.ended:
                 sources = [self._capture.fileno(), *self._link.sources()]
                 wait_s = max(0.0, self._pulse_at_s - self._clock())
@@ -79,10 +85,13 @@ class ScanLoop:
                     self._listen()
                 self._greet()
                 self._tell_state()
+                if self._watchdog is not None:
+                    self._watchdog.kick(self._clock())
                 frame = self._capture.take()
                 if frame is not None:
                     self._look(frame)
         finally:
+            self._notify("STOPPING=1")
             self._capture.stop()
             self._link.close()
         return 0
@@ -91,6 +100,10 @@ class ScanLoop:
         """End `run` soon."""
         self._stopping = True
         self._capture.wake()
+
+    def _notify(self, message: str) -> None:
+        if self._watchdog is not None:
+            self._watchdog.tell(message)
 
     def _listen(self) -> None:
         for wish in self._link.receive():
@@ -135,7 +148,7 @@ class ScanLoop:
         report = self._capture.report()
         if report is not None and report != self._told:
             self._told = report
-            self._link.send(CameraState(ok=report.ok, detail=report.detail))
+            self._link.send(CameraState(ok=report.ok, detail=report.detail[:MAX_TEXT]))
         now_s = self._clock()
         if now_s >= self._pulse_at_s:
             self._pulse_at_s = now_s + PULSE_EVERY_S

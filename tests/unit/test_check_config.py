@@ -205,3 +205,20 @@ def test_a_ca_is_of_no_use_without_https(tmp_path):
 def test_near_and_far_hosts(url, host, near):
     assert host_of(url) == host
     assert is_near(host) is near
+
+
+def test_a_setting_that_the_scanners_own_user_cannot_see_is_pointed_out(write, tmp_path, capsys):
+    private = write(GOOD + "camera:\n  exposure: screen\n  fps: 25\nscan:\n  rearm_s: 2\n")
+    private.chmod(0o640)
+    board = tmp_path / "board.yaml"
+    board.write_text("camera:\n  fps: 25\n")
+    board.chmod(0o644)
+
+    assert check_config([private, board], as_json=False) == 0
+    said = capsys.readouterr().out
+    assert "camera.exposure: not everybody may read kiosk.yaml" in said
+    assert "ok, with 1 to look at again" in said
+
+    private.chmod(0o644)
+    assert check_config([private, board], as_json=False) == 0
+    assert capsys.readouterr().out.endswith("\nok\n")

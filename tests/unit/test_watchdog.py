@@ -66,3 +66,22 @@ def test_without_systemd_and_with_one_that_is_gone(monkeypatch, tmp_path):
     watchdog = Watchdog()
     watchdog.tell("READY=1")
     watchdog._socket.close()
+
+
+def test_a_service_manager_that_does_not_listen_keeps_nobody_waiting(heard, monkeypatch):
+    monkeypatch.setenv("WATCHDOG_USEC", "3000000")
+    watchdog = Watchdog()
+    kicks = 0
+    while not watchdog._unsent:  # until its queue is full
+        watchdog.kick(float(kicks := kicks + 1))
+        assert kicks < 100_000
+    watchdog.tell("READY=1")
+    watchdog.tell("STATUS=ready")
+    watchdog.tell("STATUS=out_of_service")
+
+    first = all_of(heard)
+    watchdog.kick(float(kicks + 1))
+
+    assert set(first) == {"WATCHDOG=1"}
+    assert sorted(all_of(heard)) == ["READY=1", "STATUS=out_of_service", "WATCHDOG=1"]
+    watchdog._socket.close()

@@ -207,3 +207,17 @@ def test_a_scanner_that_was_taken_over_cannot_fill_the_mailbox(linked):
         heard += 1
     assert heard <= scanner_link.MOST_MESSAGES_A_S
     assert "too much" in item.detail
+
+
+def test_a_scanner_that_others_restart_is_asked_for_again_and_again(monkeypatch, caplog):
+    monkeypatch.setattr(scanner_link, "FIRST_BACK_OFF_S", 0.01)
+    peer, mailbox = Peer(), Mailbox()
+    peer.absent = True
+    link = ScannerLink(peer, mailbox.post, most_back_off_s=0.02)
+    link.start()
+    for _ in range(5):
+        assert mailbox.take(WAIT_S) is not None
+    link.stop()
+
+    pauses = [r.again_in_s for r in caplog.records if r.message == "scanner gone"]
+    assert pauses[:5] == [0.01, 0.02, 0.02, 0.02, 0.02]
