@@ -47,6 +47,10 @@ class JournalMissingError(JournalError):
     """Traces of an earlier journal stand where it is gone; staff decide."""
 
 
+class JournalReplacedError(JournalError):
+    """Another journal, or an older copy, stands in the place of the one that was in force."""
+
+
 class JournalWriteError(JournalError):
     """A row could not be made durable; nothing that depends on it may happen."""
 

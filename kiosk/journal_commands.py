@@ -10,18 +10,13 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from kiosk.core.money import format_sum
-from kiosk.errors import (
-    JournalBusyError,
-    JournalDamagedError,
-    JournalMissingError,
-    UsageError,
-)
+from kiosk.errors import JournalBusyError, JournalDamagedError, UsageError
 from kiosk.messages import Acknowledge, Error, Ok, Resolve
 
 if TYPE_CHECKING:
@@ -40,6 +35,7 @@ _EXPLAINED = {
     "not_sent": "nothing left the kiosk",
     "open": "a request is running",
 }
+_PAID = "approved, found paid, or in conflict: compare with the provider's cabinet"
 
 
 def add_journal_commands(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -59,9 +55,11 @@ def add_journal_commands(commands: Any, common: argparse.ArgumentParser) -> None
     part("list", _list, "every payment, oldest first")
     show = part("show", _show, "all rows of one payment")
     show.add_argument("intent", metavar="ID")
+    _add_personal(show)
     export = part("export", _export, "every payment as a table or as JSON lines")
     export.add_argument("--format", choices=("csv", "json"), default="csv")
     export.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: print it")
+    _add_personal(export)
     totals = part("totals", _totals, "number and sum of a day's payments")
     totals.add_argument("--day", type=_day, metavar="YYYY-MM-DD", help="default: today")
     part("unresolved", _unresolved, "payments whose end nobody knows")
@@ -73,7 +71,24 @@ def add_journal_commands(commands: Any, common: argparse.ArgumentParser) -> None
     resolve.add_argument("--by", required=True, metavar="WHO", help="who found that out")
     resolve.add_argument("--why", required=True, metavar="TEXT", help="where it was found")
     resolve.add_argument("--payment-id", metavar="P", help="the provider's, where it was found")
-    part("init", _init, "begin a new journal although an earlier one is gone or damaged")
+    init = part(
+        "init", _init, "go on with a new or another journal; codes known to be spent come along"
+    )
+    init.add_argument(
+        "--from",
+        dest="source",
+        type=Path,
+        metavar="FILE",
+        help="a backup or an older card's journal.db to put in force (its -wal beside it)",
+    )
+
+
+def _add_personal(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--with-personal-data",
+        action="store_true",
+        help="also whole codes, phone numbers and raw answers, as long as they are kept",
+    )
 
 
 def _day(text: str) -> date:
@@ -162,6 +177,7 @@ def _show(args: argparse.Namespace) -> int:
     zone = ZoneInfo(settings.locale.timezone)
     with _reading(settings) as db:
         rows = rows_where(db, "intent = ?", args.intent)
+        kept = _personal_data(db, args, args.intent)
     if not rows:
         sys.stderr.write(f"kiosk: there is no payment {args.intent}; see `kiosk journal list`\n")
         return 1
@@ -186,35 +202,63 @@ def _show(args: argparse.Namespace) -> int:
             for name, value in line.items():
                 if name not in ("at", "kind", "intent") and value not in (None, "", {}, []):
                     print(f"    {name}: {value}")
+    for data in kept.values():
+        print(json.dumps(data, ensure_ascii=False) if args.json else f"personal data: {data}")
     return 0
 
 
-def _export(args: argparse.Namespace) -> int:
-    from kiosk.payment.journal_report import as_csv, as_json_lines
+def _personal_data(
+    db: "sqlite3.Connection", args: argparse.Namespace, intent: str | None = None
+) -> dict[str, dict[str, str]]:
+    """What is still kept of customers, by intent, where it was asked for."""
+    if not args.with_personal_data:
+        return {}
+    from kiosk.payment.journal_rows import personal_data
 
-    found = _entries(_settings(args))
-    text = as_csv(found) if args.format == "csv" else as_json_lines(found)
+    sys.stderr.write(
+        "kiosk: this holds personal data (codes, phone numbers, raw answers): keep it for the "
+        "dispute it is needed for, and delete it then\n"
+    )
+    return personal_data(db, intent)
+
+
+def _export(args: argparse.Namespace) -> int:
+    from kiosk.payment.journal_report import as_csv, as_json_lines, entries
+
+    settings = _settings(args)
+    with _reading(settings) as db:
+        found = list(entries(db))
+        kept = _personal_data(db, args) if args.with_personal_data else None
+    zone = ZoneInfo(settings.locale.timezone)
+    text = as_csv(found, zone, kept) if args.format == "csv" else as_json_lines(found, kept)
     if args.output is None:
         sys.stdout.write(text)
         return 0
+    # A spreadsheet takes UTF-8 for UTF-8 only with this mark.
+    encoding = "utf-8-sig" if args.format == "csv" else "utf-8"
     try:
-        # A spreadsheet takes UTF-8 for UTF-8 only with this mark.
-        encoding = "utf-8-sig" if args.format == "csv" else "utf-8"
-        args.output.write_text(text, encoding=encoding, newline="")
+        if kept is None:
+            args.output.write_text(text, encoding=encoding, newline="")
+        else:
+            args.output.unlink(missing_ok=True)  # its mode would stay
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+            with os.fdopen(os.open(args.output, flags, 0o600), "wb") as file:
+                file.write(text.encode(encoding))
     except OSError as error:
         raise UsageError(f"{args.output}: {error.strerror}") from error
     return 0
 
 
 def _totals(args: argparse.Namespace) -> int:
-    from kiosk.payment.journal_report import totals
+    from kiosk.payment.journal_report import paid_in, totals
 
     settings = _settings(args)
     zone = ZoneInfo(settings.locale.timezone)
     day = args.day or datetime.now(zone).date()
     sums = totals(_entries(settings), day, zone)
     if args.json:
-        print(json.dumps({"day": day.isoformat(), "timezone": settings.locale.timezone, **sums}))
+        where = {"day": day.isoformat(), "timezone": settings.locale.timezone}
+        print(json.dumps({**where, **sums, "paid": paid_in(sums)}))
         return 0
     print(f"{day:%Y-%m-%d}, {settings.locale.timezone}")
     for name, line in sums.items():
@@ -223,6 +267,8 @@ def _totals(args: argparse.Namespace) -> int:
                 f"  {name:<18}{line['count']:>5}  {format_sum(line['amount_sum']):>18}"
                 f"   {_EXPLAINED[name]}"
             )
+    paid = paid_in(sums)
+    print(f"  {'= paid':<18}{paid['count']:>5}  {format_sum(paid['amount_sum']):>18}   {_PAID}")
     return 0
 
 
@@ -302,32 +348,17 @@ def _resolve_here(settings: "Settings", command: Resolve) -> str | None:
 
 
 def _init(args: argparse.Namespace) -> int:
-    from kiosk.payment import journal_files as files
-    from kiosk.payment.journal import Journal
+    from kiosk.payment.journal_replace import put_in_force
 
     path = Path(_settings(args).journal.path)
     _act_as_owner(path)
-    moved: list[Path] = []
-    try:
-        Journal.open(path).close()
-    except JournalDamagedError:
-        lock = files.Lock(path)
-        try:
-            moved = files.move_aside(path, datetime.now(UTC))
-        finally:
-            lock.close()
-        Journal.open(path, new=True).close()
-    except JournalMissingError:
-        Journal.open(path, new=True).close()
-    else:
+    told = put_in_force(path, args.source)
+    if told is None:
         if not args.json:
             print(f"{path} is sound; nothing to do.")
         return 0
-    sys.stderr.write(
-        f"kiosk: {path} is new. Codes that were charged before are not recognised by it.\n"
-    )
-    for part in moved:
-        sys.stderr.write(f"kiosk: the damaged journal is kept: {part}\n")
+    for line in told:
+        sys.stderr.write(f"kiosk: {line}\n")
     sys.stderr.write("kiosk: restart a kiosk that is running: sudo systemctl restart kiosk\n")
     return 0
 

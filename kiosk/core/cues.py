@@ -26,6 +26,7 @@ class Reason(enum.Enum):
     JOURNAL_DAMAGED = "journal_damaged"
     JOURNAL_NEWER = "journal_newer"
     JOURNAL_MISSING = "journal_missing"
+    JOURNAL_REPLACED = "journal_replaced"
     JOURNAL_UNWRITABLE = "journal_unwritable"
     CLOCK_IMPLAUSIBLE = "clock_implausible"
     GATEWAY_UNREACHABLE = "gateway_unreachable"

@@ -38,10 +38,13 @@ class WallClock:
         up_s: Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_BOOTTIME),
         is_set: Callable[[], bool] | None = None,
     ) -> None:
-        """Args:
-        zone: The merchant's; the box tells the time of its wall.
-        wall_s, up_s: Seconds since 1970, since the machine started.
-        is_set: Whether the kernel counts its clock as set by a time server.
+        """Ask this machine.
+
+        Args:
+            zone: The merchant's; the box tells the time of its wall.
+            wall_s: Seconds since 1970.
+            up_s: Seconds since the machine started.
+            is_set: Whether a time server set the wall clock.
         """
         self._zone = zone
         self._wall_s = wall_s

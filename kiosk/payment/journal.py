@@ -11,7 +11,7 @@ import hmac
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import wraps
@@ -24,10 +24,12 @@ from kiosk.errors import (
     CodeSpentError,
     JournalDamagedError,
     JournalError,
+    JournalReplacedError,
     JournalWriteError,
 )
 from kiosk.payment import journal_files as files
 from kiosk.payment import journal_schema as schema
+from kiosk.payment.journal_import import Spent
 from kiosk.payment.journal_rows import Row, rows_where, unresolved_in
 from kiosk.payment.journal_sqlite import mac_key, open_file, set_up, translated
 
@@ -61,7 +63,12 @@ def _asks(
 
 
 class Journal:
-    """Owned by the payment process's main thread, or by one staff command at a time."""
+    """Owned by the payment process's main thread, or by one staff command at a time.
+
+    Attributes:
+        is_clock_confirmed: Whether a time server or the box vouches for the wall clock; a row
+            written while nobody does says so.
+    """
 
     def __init__(self, path: Path, db: sqlite3.Connection, lock: files.Lock) -> None:
         self.path = path
@@ -70,6 +77,9 @@ class Journal:
         self._boot = _boot_id()
         self._folded_at_s = _boot_s()
         self._mac_key = mac_key(db)
+        # Of earlier journals whose spent codes were taken over; hardly ever any.
+        self._other_keys = [key for (key,) in db.execute("SELECT DISTINCT mac_key FROM imported")]
+        self.is_clock_confirmed = True
 
     @classmethod
     def open(cls, path: Path, *, new: bool = False) -> "Journal":
@@ -77,11 +87,12 @@ class Journal:
 
         Args:
             path: The database file.
-            new: Staff decided to begin anew although traces of an earlier one exist.
+            new: Staff decided: to begin anew although traces of an earlier one exist, or to go
+                on with what stands there now.
 
         Raises:
-            JournalBusyError, JournalMissingError, JournalDamagedError, JournalNewerError:
-                As they say.
+            JournalBusyError, JournalMissingError, JournalDamagedError, JournalNewerError,
+                JournalReplacedError: As they say.
             JournalWriteError: It can be read perhaps, but no row can be written.
         """
         lock = files.Lock(path)
@@ -97,8 +108,10 @@ class Journal:
                 db = open_file(path)
                 set_up(db, path, _now())
                 journal = cls(path, db, lock)
+                if not new:
+                    journal._refuse_replaced()
                 journal.probe()
-            files.mark_made(path)
+            files.mark_made(path, journal._mark())
         except BaseException as error:
             if db is not None:
                 db.close()
@@ -148,6 +161,8 @@ class Journal:
         with self._durable():
             if self._db.execute("SELECT 1 FROM spent WHERE mac = ?", (mac,)).fetchone():
                 raise CodeSpentError("this code was submitted before")
+            if self._spent_earlier(intent.code) is not None:
+                raise CodeSpentError("an earlier journal knows this code")
             self._append(intent, RowKind.SENDING, {"code": intent.code.masked})
             self._db.execute("INSERT INTO spent (mac, intent) VALUES (?, ?)", (mac, intent.id))
             self._db.execute(
@@ -262,7 +277,7 @@ class Journal:
         mac = self.mac_of(code)
         found = self._db.execute("SELECT intent FROM spent WHERE mac = ?", (mac,)).fetchone()
         if found is None:
-            return None
+            return self._spent_earlier(code)
         standing = self.standing(found[0])
         return (standing and standing.outcome) or Outcome.UNKNOWN
 
@@ -297,6 +312,12 @@ class Journal:
         return sorted(found, key=lambda row: row.seq)
 
     @_asks
+    def newest_at(self) -> str | None:
+        """When the last row was written, by the clock of then (ISO 8601, UTC)."""
+        found = self._db.execute("SELECT at FROM row ORDER BY seq DESC LIMIT 1").fetchone()
+        return None if found is None else str(found[0])
+
+    @_asks
     def last_outcomes(self, count: int) -> list[tuple[Row, Standing]]:
         """The newest intents, newest first: last row and standing."""
         query = "SELECT intent FROM row GROUP BY intent ORDER BY MIN(seq) DESC LIMIT ?"
@@ -318,7 +339,71 @@ class Journal:
         """What is kept of a spent code forever; the key lives and dies with the rows."""
         return hmac.digest(self._mac_key, code.digits.encode(), hashlib.sha256)[:16]
 
+    def take_over(self, found: Iterable[Spent]) -> int:
+        """Know the spent codes of an earlier journal as well.
+
+        Returns:
+            How many of them were not known yet.
+
+        Raises:
+            JournalWriteError: Not durable; take them over again.
+        """
+        with self._durable():
+            (before,) = self._db.execute("SELECT COUNT(*) FROM imported").fetchone()
+            for key, mac, intent, outcome in found:
+                is_known = (
+                    key == self._mac_key
+                    and self._db.execute("SELECT 1 FROM spent WHERE mac = ?", (mac,)).fetchone()
+                )
+                if not is_known:
+                    self._db.execute(
+                        "INSERT OR IGNORE INTO imported (mac_key, mac, intent, outcome)"
+                        " VALUES (?, ?, ?, ?)",
+                        (key, mac, intent, outcome),
+                    )
+            (after,) = self._db.execute("SELECT COUNT(*) FROM imported").fetchone()
+        self._other_keys = [
+            key for (key,) in self._db.execute("SELECT DISTINCT mac_key FROM imported")
+        ]
+        return int(after - before)
+
+    @property
+    def key(self) -> bytes:
+        """The device's key for spent codes. Secret."""
+        return self._mac_key
+
     # Inside
+
+    def _spent_earlier(self, code: PaymeCode) -> Outcome | None:
+        for key in self._other_keys:
+            mac = hmac.digest(key, code.digits.encode(), hashlib.sha256)[:16]
+            found = self._db.execute(
+                "SELECT outcome FROM imported WHERE mac_key = ? AND mac = ?", (key, mac)
+            ).fetchone()
+            if found is not None:
+                return Outcome(found[0])
+        return None
+
+    def _mark(self) -> files.Mark:
+        identity = hmac.digest(self._mac_key, b"which journal this is", hashlib.sha256)[:8].hex()
+        (opened,) = self._db.execute("SELECT probed FROM device").fetchone()
+        return files.Mark(identity, opened)
+
+    def _refuse_replaced(self) -> None:
+        """What was charged since a copy was made is not in it: staff decide.
+
+        Raises:
+            JournalReplacedError: The mark beside it tells of another one, or of a later state.
+        """
+        left, here = files.read_mark(self.path), self._mark()
+        if left is None or (left.identity == here.identity and left.opened <= here.opened):
+            return
+        what = "an older copy" if left.identity == here.identity else "another journal"
+        raise JournalReplacedError(
+            f"{self.path} is {what}, not the journal that was last in use here: what was charged "
+            "since is not in it. Put the right one back; or go on with this one: "
+            "`kiosk journal init`"
+        )
 
     def _append(self, intent: Intent, kind: RowKind, body: dict[str, Any]) -> None:
         body = {"offer": intent.offer.label, **body}
@@ -338,6 +423,8 @@ class Journal:
         amount_sum: int | None,
         reference: str | None,
     ) -> None:
+        if not self.is_clock_confirmed:
+            body = {**body, "clock": "unconfirmed"}
         text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
         # What staff type may hold bytes that are no text.
         text = text.encode("utf-8", "replace").decode()

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import fcntl
 import os
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -84,8 +85,7 @@ def refuse_silent_beginning(path: Path) -> None:
     if traces := traces_of_earlier(path):
         raise JournalMissingError(
             f"{path} is missing or empty, but {traces[0].name} tells of an earlier one. Put it "
-            "back; or, if it is lost for good, start a new one with `kiosk journal init` (codes "
-            "charged before are then not recognised)"
+            "back; or, if it is lost for good, start a new one with `kiosk journal init`"
         )
 
 
@@ -107,12 +107,45 @@ def move_aside(path: Path, now: datetime) -> list[Path]:
     return moved
 
 
-def mark_made(path: Path) -> None:
-    """Leave the mark by which a lost journal is noticed."""
-    mark = beside(path, ".made")
-    if not mark.exists():
-        mark.touch(mode=0o600)
-        sync_folder(path)
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What stands beside a journal about it, so that a lost or replaced one is noticed.
+
+    Attributes:
+        identity: Of the journal: the same for all its copies.
+        opened: How often it had been opened; an older copy was opened less often.
+    """
+
+    identity: str
+    opened: int
+
+
+def read_mark(path: Path) -> Mark | None:
+    """What the mark tells; None where there is none, or one of an older version, which is empty."""
+    try:
+        identity, opened = beside(path, ".made").read_bytes().split()
+        return Mark(identity.decode(), int(opened))
+    except (OSError, ValueError):
+        return None
+
+
+def moved_aside(path: Path) -> list[Path]:
+    """Databases that stood here before, oldest first."""
+    found = path.parent.glob(path.name + ".aside-*")
+    return sorted(part for part in found if not part.name.endswith(("-wal", "-shm", ".spill")))
+
+
+def mark_made(path: Path, mark: Mark) -> None:
+    """Leave the mark, in one step and durably."""
+    new = beside(path, ".made.new")
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, f"{mark.identity} {mark.opened}\n".encode())
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    new.replace(beside(path, ".made"))
+    sync_folder(path)
 
 
 def size_of(path: Path) -> int:

@@ -42,6 +42,24 @@ def rows_where(db: sqlite3.Connection, condition: str, *values: object) -> list[
     ]
 
 
+def personal_data(db: sqlite3.Connection, intent: str | None = None) -> dict[str, dict[str, str]]:
+    """Whole codes, phone numbers and raw answers that are still kept, by intent.
+
+    Args:
+        db: The journal.
+        intent: Only this one's.
+    """
+    query = "SELECT intent, code, phone, answer FROM secret WHERE ?1 IS NULL OR intent = ?1"
+    return {
+        found: {
+            "whole_code": code or "",
+            "phone": phone or "",
+            "raw_answer": bytes(answer or b"").decode("utf-8", "backslashreplace"),
+        }
+        for found, code, phone, answer in db.execute(query, (intent,))
+    }
+
+
 def unresolved_in(db: sqlite3.Connection) -> list[str]:
     """Intents that wait for staff, oldest first."""
     query = (

@@ -10,7 +10,7 @@ from kiosk.errors import JournalDamagedError, JournalNewerError
 
 APPLICATION_ID = 0x50474B4A  # "PGKJ"
 MAJOR = 1
-MINOR = 0
+MINOR = 1
 VERSION = MAJOR * 1000 + MINOR
 
 _TABLES = """
@@ -54,14 +54,25 @@ CREATE TABLE spent (
 ) WITHOUT ROWID;
 """
 
-_ADDITIONS: dict[int, str] = {}
+_ADDITIONS: dict[int, str] = {
+    # Spent codes of an earlier journal, each under the key of the journal that spent it.
+    1: """
+CREATE TABLE imported (
+    mac_key BLOB NOT NULL,
+    mac BLOB NOT NULL,
+    intent TEXT NOT NULL,
+    outcome TEXT NOT NULL,
+    PRIMARY KEY (mac_key, mac)
+) WITHOUT ROWID;
+""",
+}
 """Minor version -> what it added. The next one goes here."""
 
 
 def create(db: sqlite3.Connection, mac_key: bytes, at: str) -> None:
     """Make the tables of an empty database, in one transaction."""
     db.execute("BEGIN IMMEDIATE")
-    for statement in _statements(_TABLES):
+    for statement in _statements(_TABLES + "".join(_ADDITIONS.values())):
         db.execute(statement)
     db.execute("INSERT INTO device (id, mac_key, made_at) VALUES (1, ?, ?)", (mac_key, at))
     db.execute(f"PRAGMA application_id = {APPLICATION_ID}")

@@ -31,6 +31,7 @@ def set_up(db: sqlite3.Connection, path: Path, at: str) -> None:
     found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
     if found != "ok":
         raise JournalDamagedError(f"{path} is damaged: {found}")
+    refuse_gaps(db, path)
     # Without a table and without the mark: new, or power was cut while it was made.
     has_tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone() != (0,)
     is_unborn = not has_tables and not files.beside(path, ".made").exists()
@@ -52,6 +53,22 @@ def set_up(db: sqlite3.Connection, path: Path, at: str) -> None:
         files.sync_folder(path)
     else:
         schema.bring_up(db, version)
+
+
+def refuse_gaps(db: sqlite3.Connection, path: Path) -> None:
+    """Rows are numbered without a gap and never deleted.
+
+    SQLite takes a `-wal` for this database's own whose pages belong to another copy of it; what
+    comes of that can look sound page by page.
+
+    Raises:
+        JournalDamagedError: A number is missing.
+    """
+    if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'row'").fetchone() is None:
+        return
+    count, last = db.execute("SELECT COUNT(*), COALESCE(MAX(seq), 0) FROM row").fetchone()
+    if count != last:
+        raise JournalDamagedError(f"{path} is damaged: {last - count} of {last} rows are missing")
 
 
 def mac_key(db: sqlite3.Connection) -> bytes:

@@ -28,9 +28,10 @@ from kiosk.core.states import (
     next_deadline_s,
     wants_codes,
 )
-from kiosk.errors import CodeSpentError, JournalError
+from kiosk.errors import CodeSpentError, JournalError, JournalWriteError
 from kiosk.payment.clock import WallClock
 from kiosk.payment.control import Control
+from kiosk.payment.disk import LOOK_EVERY_S, Disk
 from kiosk.payment.gateway_thread import Attempts, Readiness
 from kiosk.payment.indicator import Indicator
 from kiosk.payment.informant import Informant
@@ -108,6 +109,8 @@ class Loop:
         self._retry_at_s = float("-inf")
         self._tidy_at_s = clock() + TIDY_AFTER_S
         self._check_clock_at_s = float("-inf")
+        self._disk = Disk(outside.store.path, clock())
+        self._look_at_s = float("-inf")
         self._press_at_s = float("inf")
         self._release_at_s = float("inf")
 
@@ -167,6 +170,8 @@ class Loop:
             self._retry_journal()
         if now_s >= self._check_clock_at_s:
             self._check_clock()
+        if now_s >= self._look_at_s and isinstance(self._state, Ready | OutOfService | Concluded):
+            self._look_at_disk()
         # What was kept too long is known by the wall clock: a wrong one would erase too early.
         has_time = all(reason is not Reason.CLOCK_IMPLAUSIBLE for reason in self._reasons())
         if has_time and now_s >= self._tidy_at_s and isinstance(self._state, Ready | OutOfService):
@@ -194,6 +199,18 @@ class Loop:
 
     def _reasons(self) -> list[Reason]:
         return [reason for reason, _ in self._state.memory.troubles]
+
+    def _look_at_disk(self) -> None:
+        """Before a customer is invited, not when one has pressed."""
+        now_s, journal = self._clock(), self._out.store.journal
+        self._look_at_s = now_s + LOOK_EVERY_S
+        if journal is None or self._out.store.trouble is not None:
+            return
+        try:
+            may_write = isinstance(self._state, Ready | OutOfService)
+            self._disk.look(journal, now_s, may_write=may_write)
+        except JournalError as error:
+            self._journal_failed(error)
 
     def _tidy(self) -> None:
         journal = self._out.store.journal
@@ -230,7 +247,7 @@ class Loop:
         store = self._out.store
         if store.is_hopeless():
             return
-        saved = store.try_again()
+        saved = self._try_journal_again()
         if not self._has_begun:
             # Nothing was sold without a journal, so there is no session to preserve.
             self._begin()
@@ -242,6 +259,26 @@ class Loop:
             self._count_unresolved()
         else:
             self._step(events.TroubleBegan(*store.trouble))
+
+    def _try_journal_again(self) -> list[str]:
+        """Open it anew, unless that would only write in vain."""
+        store = self._out.store
+        if not self._state.memory.unsaved:
+            try:
+                self._disk.check()
+            except JournalWriteError as error:
+                store.fail(error)
+                return []
+            except JournalError:
+                pass  # opening it tells better what stands there now
+        saved = store.try_again()
+        self._disk.opened_anew()
+        if store.journal is not None and store.trouble is None:
+            try:
+                self._disk.prove(store.journal, self._clock())
+            except JournalError as error:
+                store.fail(error)
+        return saved
 
     def _journal_failed(self, error: JournalError) -> None:
         self._out.store.fail(error)
@@ -424,6 +461,7 @@ class Loop:
         self, wish: effects.RecordSending | effects.RecordOutcome | effects.RecordNotSent
     ) -> events.RowFailed | None:
         store = self._out.store
+        began_s = time.monotonic()
         try:
             journal = store.usable()
             match wish:
@@ -448,6 +486,8 @@ class Loop:
                     if late or answer.outcome is Outcome.UNKNOWN:
                         self._count_unresolved()
                     self._tidy_at_s = min(self._tidy_at_s, self._clock() + TIDY_AFTER_S)
+            self._disk.wrote(time.monotonic() - began_s, self._clock())
+            self._look_at_s = float("-inf")  # before the next one is invited
         except CodeSpentError as error:
             assert isinstance(wish, effects.RecordSending)
             return events.RowFailed(wish.intent.id, "spent", str(error))

@@ -12,6 +12,7 @@ from kiosk.errors import (
     JournalError,
     JournalMissingError,
     JournalNewerError,
+    JournalReplacedError,
     JournalWriteError,
 )
 from kiosk.payment import journal_files as files
@@ -24,6 +25,7 @@ _REASONS: dict[type[JournalError], Reason] = {
     JournalDamagedError: Reason.JOURNAL_DAMAGED,
     JournalNewerError: Reason.JOURNAL_NEWER,
     JournalMissingError: Reason.JOURNAL_MISSING,
+    JournalReplacedError: Reason.JOURNAL_REPLACED,
     JournalWriteError: Reason.JOURNAL_UNWRITABLE,
 }
 

@@ -62,7 +62,9 @@ def formulas_in(text):
 
 
 def entry(**texts):
-    return Entry(intent="I", offer="x", amount_sum=1, outcome=None, at="t", **texts)
+    return Entry(
+        intent="I", offer="x", amount_sum=1, outcome=None, at="2026-11-24T10:00:00+00:00", **texts
+    )
 
 
 @given(entries)

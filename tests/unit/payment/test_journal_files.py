@@ -519,11 +519,12 @@ def test_an_opening_and_a_payment_wait_for_the_disk_as_often_as_they_must(tmp_pa
         os._exit(0)
     """
     opened = syncs(tmp_path, opening + leaving)
-    for beside in ("-wal", "-shm"):
+    # Without its WAL it is an older copy of itself, which the mark would tell.
+    for beside in ("-wal", "-shm", ".made"):
         files.beside(path, beside).unlink()
     paid = syncs(tmp_path, opening + paying + leaving)
 
-    assert opened <= 3
+    assert opened <= 5
     assert paid - opened == 6  # two durable commits a payment
 
 

@@ -1,0 +1,119 @@
+"""Staff decide which journal is in force: a new one, the one that stands there, or a copy.
+
+Nothing is deleted: what was in force is moved aside whole, and what it knows of spent codes is
+taken over.
+"""
+
+import os
+import shutil
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+from kiosk.errors import (
+    JournalDamagedError,
+    JournalError,
+    JournalMissingError,
+    JournalReplacedError,
+)
+from kiosk.payment import journal_files as files
+from kiosk.payment.journal import Journal
+from kiosk.payment.journal_import import salvage
+
+
+def put_in_force(path: Path, source: Path | None) -> list[str] | None:
+    """Make the journal at `path` one that a kiosk can go on with.
+
+    Args:
+        path: Of the kiosk's journal.
+        source: A copy to put there; None to keep what is sound, or else begin anew.
+
+    Returns:
+        What was done, a sentence each; None where nothing had to be.
+
+    Raises:
+        JournalError: It could not be done; what was in force is where it was, or aside.
+        JournalBusyError: The kiosk runs.
+    """
+    told = []
+    if source is not None:
+        if source.resolve() == path.resolve():
+            raise JournalError(f"{source} is the kiosk's own journal; name a copy of it")
+        _refuse_unusable(source)
+        told += _replace(path, source)
+    else:
+        try:
+            Journal.open(path).close()
+        except JournalDamagedError:
+            told += _move_aside(path)
+        except JournalReplacedError:
+            told.append(f"{path} is in force from now on, as it stands there")
+        except JournalMissingError:
+            pass
+        else:
+            return None
+        if not path.exists() or path.stat().st_size == 0:
+            told.append(f"{path} is new")
+    with closing(Journal.open(path, new=True)) as journal:
+        told += _take_over(journal)
+    return told
+
+
+def _refuse_unusable(source: Path) -> None:
+    with closing(Journal.open_to_read(source)) as db:
+        try:
+            found = db.execute("PRAGMA integrity_check(1)").fetchone()[0]
+        except sqlite3.Error as error:
+            found = str(error)
+    if found != "ok":
+        raise JournalDamagedError(f"{source} is damaged itself: {found}")
+
+
+def _move_aside(path: Path) -> list[str]:
+    lock = files.Lock(path)
+    try:
+        moved = files.move_aside(path, datetime.now(UTC))
+    finally:
+        lock.close()
+    return [f"what was there is kept: {part}" for part in moved if not part.name.endswith("-shm")]
+
+
+def _replace(path: Path, source: Path) -> list[str]:
+    told = _move_aside(path)
+    try:
+        # The WAL first: a database without its own would be an older state of it.
+        for suffix in ("-wal", ""):
+            part = files.beside(source, suffix)
+            if part.exists():
+                new = files.beside(path, f".new{suffix}")
+                shutil.copyfile(part, new)
+                with new.open("rb+") as file:
+                    os.fchmod(file.fileno(), 0o600)
+                    os.fsync(file.fileno())
+                new.replace(files.beside(path, suffix))
+        files.sync_folder(path)
+    except OSError as error:
+        raise JournalError(f"{source}: {error.strerror}") from error
+    return [*told, f"{source} is in force now"]
+
+
+def _take_over(journal: Journal) -> list[str]:
+    """From everything that was ever moved aside here, as often as it is asked."""
+    told = []
+    for aside in files.moved_aside(journal.path):
+        try:
+            found = salvage(aside, journal.key)
+        except OSError as error:
+            told.append(f"{aside}: {error.strerror}; the codes it knows are NOT recognised")
+            continue
+        count = journal.take_over(found.spent)
+        told.append(f"{count} spent codes were taken over from {aside.name}")
+        if not found.is_whole:
+            told.append(
+                f"{aside.name} could not be read whole: some codes charged before may NOT be "
+                "recognised; compare the day with the provider's cabinet"
+            )
+    if not told:
+        told.append("there is no earlier journal here: codes charged before are NOT recognised")
+    return told
