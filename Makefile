@@ -3,13 +3,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format lint types contracts coverage frames bench soak vm-camera pi audit sbom lock clean
+.PHONY: demo test prove check format lint types contracts coverage frames bench soak vm-camera pi audit sbom lock clean
 
 demo: $(VENV)/.run-ready
 	@$(BIN)/kiosk demo
 
 test: $(VENV)/.dev-ready
 	$(BIN)/python -m pytest
+
+# The long versions of the runs about money, one line of result each: some hours.
+prove: $(VENV)/.dev-ready
+	$(BIN)/python tests/prove.py
 
 check: format lint types contracts coverage
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from hardware.errors import HardwareError
 from hardware.selftest import Finding
+from kiosk.crashes import place_of
 from kiosk.errors import JournalError, SettingsError
 from kiosk.settings import Settings
 
@@ -40,7 +41,8 @@ def examine(config: Sequence[Path], *, as_json: bool, bundle: Path | None = None
     """
     found: list[Finding] = []
     live = None if as_json or not sys.stdout.isatty() else sys.stdout
-    for finding in _findings(config, live):
+    findings = _findings(config, live)
+    for finding in findings if bundle is None else _whatever_happens(findings):
         found.append(finding)
         if as_json:
             line = {
@@ -57,6 +59,15 @@ def examine(config: Sequence[Path], *, as_json: bool, bundle: Path | None = None
     if bundle is not None:
         _leave(bundle, config, found, as_json=as_json)
     return 0 if all(finding.ok for finding in found) else 1
+
+
+def _whatever_happens(findings: Iterator[Finding]) -> Iterator[Finding]:
+    """A mistake of ours in a check must not keep the rest from being told."""
+    try:
+        yield from findings
+    except Exception as error:  # noqa: BLE001 - see above
+        advice = "please report this line"
+        yield Finding("doctor", ok=False, detail=place_of(error), advice=advice)
 
 
 def _leave(bundle: Path, config: Sequence[Path], found: list[Finding], *, as_json: bool) -> None:
@@ -125,9 +136,11 @@ def _clock(settings: Settings, told: list[str]) -> Finding:
 
 def _newest_row_at(settings: Settings) -> str | None:
     from kiosk.payment.journal import Journal
+    from kiosk.payment.journal_sqlite import translated
 
+    path = Path(settings.journal.path)
     try:
-        with closing(Journal.open_to_read(Path(settings.journal.path))) as db:
+        with closing(Journal.open_to_read(path)) as db, translated(path):
             found = db.execute("SELECT at FROM row ORDER BY seq DESC LIMIT 1").fetchone()
     except JournalError:
         return None  # its own check says so
@@ -152,6 +165,7 @@ def _journal(settings: Settings) -> Finding:
     from kiosk.payment.journal import Journal
     from kiosk.payment.journal_files import traces_of_earlier
     from kiosk.payment.journal_rows import unresolved_in
+    from kiosk.payment.journal_sqlite import translated
 
     path = Path(settings.journal.path)
     if not path.exists():
@@ -161,7 +175,7 @@ def _journal(settings: Settings) -> Finding:
             return Finding("journal", ok=False, detail=detail, advice=advice)
         return Finding("journal", ok=True, detail=f"{path} will be made at the first start")
     try:
-        with closing(Journal.open_to_read(path)) as db:
+        with closing(Journal.open_to_read(path)) as db, translated(path):
             sound = db.execute("PRAGMA quick_check(1)").fetchone()[0]
             count = db.execute("SELECT COUNT(DISTINCT intent) FROM row").fetchone()[0]
             waiting = unresolved_in(db)

@@ -52,16 +52,18 @@ def add_journal_commands(commands: Any, common: argparse.ArgumentParser) -> None
         parser.set_defaults(run=run)
         return parser
 
-    part("list", _list, "every payment, oldest first")
+    listed = part("list", _list, "every payment, oldest first")
+    _add_day(listed, "only this day's, by the merchant's time zone")
     show = part("show", _show, "all rows of one payment")
     show.add_argument("intent", metavar="ID")
     _add_personal(show)
     export = part("export", _export, "every payment as a table or as JSON lines")
     export.add_argument("--format", choices=("csv", "json"), default="csv")
     export.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: print it")
+    _add_day(export, "only this day's, by the merchant's time zone")
     _add_personal(export)
     totals = part("totals", _totals, "number and sum of a day's payments")
-    totals.add_argument("--day", type=_day, metavar="YYYY-MM-DD", help="default: today")
+    _add_day(totals, "default: today")
     part("unresolved", _unresolved, "payments whose end nobody knows")
     resolve = part("resolve", _resolve, "state how an unknown payment ended")
     resolve.add_argument("intent", metavar="ID")
@@ -81,6 +83,10 @@ def add_journal_commands(commands: Any, common: argparse.ArgumentParser) -> None
         metavar="FILE",
         help="a backup or an older card's journal.db to put in force (its -wal beside it)",
     )
+
+
+def _add_day(parser: argparse.ArgumentParser, summary: str) -> None:
+    parser.add_argument("--day", type=_day, metavar="YYYY-MM-DD", help=summary)
 
 
 def _add_personal(parser: argparse.ArgumentParser) -> None:
@@ -118,21 +124,27 @@ def _reading(settings: "Settings") -> Iterator["sqlite3.Connection"]:
             raise JournalDamagedError(f"{path} cannot be read: {error}") from error
 
 
-def _entries(settings: "Settings") -> list["Entry"]:
-    from kiosk.payment.journal_report import entries
+def _entries(db: "sqlite3.Connection", settings: "Settings", day: date | None) -> list["Entry"]:
+    from kiosk.payment.journal_report import entries, entries_of
 
-    with _reading(settings) as db:
-        return list(entries(db))
+    zone = ZoneInfo(settings.locale.timezone)
+    return list(entries(db)) if day is None else entries_of(db, day, zone)
 
 
 def _list(args: argparse.Namespace) -> int:
     settings = _settings(args)
-    return _print_entries(_entries(settings), settings, as_json=args.json)
+    with _reading(settings) as db:
+        found = _entries(db, settings, args.day)
+    return _print_entries(found, settings, as_json=args.json)
 
 
 def _unresolved(args: argparse.Namespace) -> int:
+    from kiosk.payment.journal_report import entries
+    from kiosk.payment.journal_rows import unresolved_in
+
     settings = _settings(args)
-    waiting = [e for e in _entries(settings) if e.counted_as in ("unknown", "conflict")]
+    with _reading(settings) as db:
+        waiting = list(entries(db, unresolved_in(db)))
     if not waiting and not args.json:
         print("No payment waits for staff.")
         return 0
@@ -154,7 +166,7 @@ def _print_entries(found: list["Entry"], settings: "Settings", *, as_json: bool)
         return 0
     zone = ZoneInfo(settings.locale.timezone)
     if not found:
-        print("The journal has no payments yet.")
+        print("There are no such payments.")
     else:
         print(f"Times of {settings.locale.timezone}")
     for entry in found:
@@ -223,11 +235,11 @@ def _personal_data(
 
 
 def _export(args: argparse.Namespace) -> int:
-    from kiosk.payment.journal_report import as_csv, as_json_lines, entries
+    from kiosk.payment.journal_report import as_csv, as_json_lines
 
     settings = _settings(args)
     with _reading(settings) as db:
-        found = list(entries(db))
+        found = _entries(db, settings, args.day)
         kept = _personal_data(db, args) if args.with_personal_data else None
     zone = ZoneInfo(settings.locale.timezone)
     text = as_csv(found, zone, kept) if args.format == "csv" else as_json_lines(found, kept)
@@ -250,15 +262,28 @@ def _export(args: argparse.Namespace) -> int:
 
 
 def _totals(args: argparse.Namespace) -> int:
-    from kiosk.payment.journal_report import paid_in, totals
+    from kiosk.payment.journal_report import paid_in, together, totals
 
     settings = _settings(args)
     zone = ZoneInfo(settings.locale.timezone)
     day = args.day or datetime.now(zone).date()
-    sums = totals(_entries(settings), day, zone)
+    with _reading(settings) as db:
+        found = _entries(db, settings, day)
+    sums = totals(found, day, zone)
     if args.json:
         where = {"day": day.isoformat(), "timezone": settings.locale.timezone}
-        print(json.dumps({**where, **sums, "paid": paid_in(sums)}))
+        checks = {"paid": paid_in(sums), "all": together(sums)}
+        payments = [
+            {
+                "counted_as": entry.counted_as,
+                "payment_id": entry.payment_id,
+                "amount_sum": entry.amount_sum,
+                "intent": entry.intent,
+                "at": entry.at,
+            }
+            for entry in found
+        ]
+        print(json.dumps({**where, **sums, **checks, "payments": payments}))
         return 0
     print(f"{day:%Y-%m-%d}, {settings.locale.timezone}")
     for name, line in sums.items():

@@ -5,6 +5,10 @@ import logging
 import sys
 from datetime import UTC, datetime
 
+from kiosk.log_limit import SparingHandler
+
+MOST_CHARACTERS = 2000
+"""Of one field. What is longer came from outside, and its begin says what it is."""
 _PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -17,19 +21,25 @@ class JsonFormatter(logging.Formatter):
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "log": record.name,
-            "message": record.getMessage(),
+            "message": _short(record.getMessage()),
         }
-        entry.update((k, v) for k, v in vars(record).items() if k not in _PLAIN)
+        entry.update((k, _short(v)) for k, v in vars(record).items() if k not in _PLAIN)
         if record.exc_info and logging.getLogger().isEnabledFor(logging.DEBUG):
             entry["traceback"] = self.formatException(record.exc_info)
         return json.dumps(entry, ensure_ascii=False, default=str)
+
+
+def _short(value: object) -> object:
+    if isinstance(value, str) and len(value) > MOST_CHARACTERS:
+        return f"{value[:MOST_CHARACTERS]}… ({len(value)} characters)"
+    return value
 
 
 def start_logging(level: str) -> None:
     """Log to stderr from `level` on; other libraries' chatter stays out below warning."""
     # Where stderr is gone or full there is nobody to tell; a traceback would not help.
     logging.raiseExceptions = False
-    handler = logging.StreamHandler(sys.stderr)
+    handler = SparingHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     for package in ("kiosk", "hardware"):

@@ -19,6 +19,9 @@ BOX_AGREES_S = 300.0
 NOBODY_SETS_IT_S = 180.0
 """Since the machine started. A kiosk must not stay dead because no time server can be reached."""
 BACKWARDS_S = 300.0
+STEADY_S = 6 * 3600.0
+"""Without a step for so long, a clock that nobody vouches for may erase by age: of a step that
+somebody made by mistake, somebody thinks better by then."""
 _BY_TIMESYNCD = Path("/run/systemd/timesync/synchronized")
 _STA_UNSYNC = 0x40
 
@@ -52,6 +55,13 @@ class WallClock:
         self._is_set = is_set or is_set_by_a_server
         self._box_ahead_s: float | None = None
         self.is_confirmed = False
+        self._offset_s = wall_s() - up_s()
+        self._steady_since_s = up_s()
+
+    @property
+    def may_erase(self) -> bool:
+        """Whether what is old by it is old; a clock that jumped years ahead erases too early."""
+        return self.is_confirmed or self._up_s() - self._steady_since_s >= STEADY_S
 
     def hear_box(self, told: str) -> None:
         """Take what `GET /info/` just said as `current_time`; it vouches for nothing otherwise.
@@ -78,6 +88,8 @@ class WallClock:
         """
         now_s = self._wall_s()
         self.is_confirmed = False
+        if abs(now_s - self._up_s() - self._offset_s) > BOX_AGREES_S:
+            self._offset_s, self._steady_since_s = now_s - self._up_s(), self._up_s()
         if not EARLIEST.timestamp() <= now_s <= LATEST.timestamp():
             year = time.gmtime(now_s).tm_year
             return f"the clock is not set (it says {year}); {_ADVICE}"

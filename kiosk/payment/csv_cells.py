@@ -1,10 +1,14 @@
 """Texts of strangers as cells of a table: shown by every spreadsheet, computed by none."""
 
+import re
 import unicodedata
 
 _SIGNS = frozenset("=+-@")
 # A file is cut at these as well: where the decimal sign is a comma, at semicolons.
 _CUTS = frozenset(";\t|\r\n\v\f\x1c\x1d\x1e\x85\u2028\u2029")
+
+# In plain letters: a sign with nothing before it in its cell but what is overlooked.
+_PERHAPS = re.compile(r"""^[\t\r]|(?:^|[;\t|\r\n\v\f\x1c-\x1e])["\s\x00-\x1f\x7f]*[=+\-@]""")
 
 
 def harmless(text: str) -> str:
@@ -13,6 +17,8 @@ def harmless(text: str) -> str:
     What spreadsheets overlook before a sign (blanks, quotes, invisible characters) does not hide
     it, nor do full-width forms.
     """
+    if text.isascii() and not _PERHAPS.search(text):
+        return text  # nearly every cell of a long table
     if text.startswith(("\t", "\r")):
         text = "'" + text
     safe, begins = "", True

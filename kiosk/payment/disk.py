@@ -3,12 +3,14 @@
 A customer should not be the one who finds out that it is full, read-only, failing or slow.
 """
 
+import errno
 import os
 import time
 from pathlib import Path
 
 from kiosk.core.paying import SEND_WITHIN_S
-from kiosk.errors import JournalMissingError, JournalReplacedError, JournalWriteError
+from kiosk.errors import JournalWriteError
+from kiosk.payment import journal_files as files
 from kiosk.payment.journal import Journal
 
 LOOK_EVERY_S = 5.0
@@ -19,6 +21,7 @@ see kiosk/README.md."""
 NEEDED_BYTES = 512 * 1024
 """A dozen payments and their folding into the database, beside what is held in reserve."""
 NEEDED_FILES = 4
+_OF_THE_CARD = (errno.EROFS, errno.EIO, errno.ENXIO, errno.ENODEV)
 
 
 class Disk:
@@ -27,7 +30,6 @@ class Disk:
     def __init__(self, path: Path, now_s: float) -> None:
         """`now_s`: opening the journal has just written to it."""
         self._path = path
-        self._file: tuple[int, int] | None = None
         self._wrote_at_s = now_s
         self._took_s = 0.0
 
@@ -35,47 +37,26 @@ class Disk:
         """A row became durable, in this time."""
         self._wrote_at_s, self._took_s = now_s, took_s
 
-    def opened_anew(self) -> None:
-        """What stands in the journal's place now is the one in use."""
-        self._file = None
-
     def check(self) -> None:
         """What can be known without writing.
 
         Raises:
             JournalWriteError: The disk is full, or read-only.
-            JournalMissingError, JournalReplacedError: The file that is open has left its place.
         """
         folder = self._path.parent
         try:
+            # Newer kernels tell of an ext4 that had errors to nobody else. Never the database:
+            # closing a second descriptor of it would end SQLite's locks.
+            os.close(os.open(files.beside(self._path, ".lock"), os.O_RDWR | os.O_CLOEXEC))
             disk = os.statvfs(folder)
         except OSError as error:
-            raise JournalWriteError(f"{folder}: {error.strerror}; replace the card") from error
-        if disk.f_flag & os.ST_RDONLY:
-            raise JournalWriteError(
-                f"{folder}: this disk is read-only; restart, and if it comes again replace the card"
-            )
+            if error.errno not in _OF_THE_CARD:
+                return  # owner, mode or a folder that is gone: opening anew tells better
+            advice = "restart, and if it comes again replace the card"
+            raise JournalWriteError(f"{folder}: {error.strerror}; {advice}") from error
         free_bytes = disk.f_bavail * disk.f_frsize
         if free_bytes < NEEDED_BYTES or (disk.f_files and disk.f_favail < NEEDED_FILES):
             raise JournalWriteError(f"{folder}: this disk is full; free some space on it")
-        self._check_place()
-
-    def _check_place(self) -> None:
-        try:
-            about = self._path.stat()
-        except FileNotFoundError as error:
-            raise JournalMissingError(
-                f"{self._path} was taken away while the kiosk runs; put it back, then restart"
-            ) from error
-        except OSError as error:
-            raise JournalWriteError(f"{self._path}: {error.strerror}") from error
-        found = (about.st_dev, about.st_ino)
-        if self._file not in (None, found):
-            raise JournalReplacedError(
-                f"{self._path} was replaced while the kiosk runs; what is charged now would not be "
-                "in it: put the right one there, then restart"
-            )
-        self._file = found
 
     def look(self, journal: Journal, now_s: float, *, may_write: bool) -> None:
         """Check, and write where nothing was written for long.
@@ -89,6 +70,7 @@ class Disk:
             JournalError: A row could not be made durable now, or only too late.
         """
         self.check()
+        journal.refuse_moved()
         self._refuse_slow()
         if may_write and now_s - self._wrote_at_s >= PROBE_EVERY_S:
             self.prove(journal, now_s)

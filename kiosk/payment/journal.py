@@ -30,8 +30,16 @@ from kiosk.errors import (
 from kiosk.payment import journal_files as files
 from kiosk.payment import journal_schema as schema
 from kiosk.payment.journal_import import Spent
+from kiosk.payment.journal_place import Place
 from kiosk.payment.journal_rows import Row, rows_where, unresolved_in
-from kiosk.payment.journal_sqlite import mac_key, open_file, set_up, translated
+from kiosk.payment.journal_sqlite import (
+    mac_key,
+    open_file,
+    open_to_look,
+    set_up,
+    translated,
+)
+from kiosk.payment.journal_wal import refuse_broken_wal
 
 WAL_KEPT_BYTES = 256 * 1024
 """About a dozen payments. Folding the WAL in more often writes the same pages more often."""
@@ -79,6 +87,8 @@ class Journal:
         self._mac_key = mac_key(db)
         # Of earlier journals whose spent codes were taken over; hardly ever any.
         self._other_keys = [key for (key,) in db.execute("SELECT DISTINCT mac_key FROM imported")]
+        self._place = Place(path)
+        self._has_failed = False
         self.is_clock_confirmed = True
 
     @classmethod
@@ -96,7 +106,7 @@ class Journal:
             JournalWriteError: It can be read perhaps, but no row can be written.
         """
         lock = files.Lock(path)
-        db = None
+        db = looking = None
         try:
             # A file without content is what a failing card leaves of one.
             if not path.exists() or path.stat().st_size == 0:
@@ -104,17 +114,24 @@ class Journal:
                     files.move_aside(path, datetime.now(UTC))
                 else:
                     files.refuse_silent_beginning(path)
+            refuse_broken_wal(path)
             with translated(path):
                 db = open_file(path)
+                looking = open_to_look(path)
                 set_up(db, path, _now())
                 journal = cls(path, db, lock)
                 if not new:
                     journal._refuse_replaced()
                 journal.probe()
+                journal._place.has_begun()
+                looking.close()
             files.mark_made(path, journal._mark())
         except BaseException as error:
-            if db is not None:
-                db.close()
+            # In this order: what is refused stays as it is, and the last to leave would fold the
+            # WAL in, if it might write.
+            for connection in (db, looking):
+                if connection is not None:
+                    connection.close()
             lock.close()
             if isinstance(error, OSError):
                 raise JournalWriteError(f"{path}: {error.strerror}") from error
@@ -144,6 +161,9 @@ class Journal:
 
     def close(self) -> None:
         """Let go of the file and the lock. Safe to call twice."""
+        if not self._has_failed:  # else nobody knows which rows are on the disk
+            with contextlib.suppress(sqlite3.Error, OSError):
+                files.mark_made(self.path, self._mark())
         with contextlib.suppress(sqlite3.Error):
             self._db.close()  # nothing is lost: every row was durable when its method returned
         self._lock.close()
@@ -234,29 +254,48 @@ class Journal:
         with self._durable():
             self._db.execute("UPDATE device SET probed = probed + 1")
 
-    def tidy(self, keep_days: int) -> None:
+    def tidy(self, keep_days: int | None) -> None:
         """Erase what was kept too long; fold a WAL that has grown into the database.
 
         For quiet moments: a checkpoint takes its time, and none may stand between a press and
         its request.
 
+        Args:
+            keep_days: None while the clock cannot tell what is old.
+
         Raises:
             JournalWriteError: It could not.
         """
-        oldest = (datetime.now(UTC) - timedelta(days=keep_days)).isoformat(timespec="seconds")
-        with translated(self.path):
-            query = "SELECT 1 FROM secret WHERE at < ? LIMIT 1"
-            has_old = self._db.execute(query, (oldest,)).fetchone() is not None
-        if has_old:
-            with self._durable():
-                self._db.execute("DELETE FROM secret WHERE at < ?", (oldest,))
+        if keep_days is not None and self._erase(keep_days):
             self._folded_at_s = float("-inf")
         is_long = files.size_of(files.beside(self.path, "-wal")) > WAL_KEPT_BYTES
         if is_long or _boot_s() - self._folded_at_s > WAL_KEPT_S:
             with translated(self.path):
                 is_busy = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-            if not is_busy:  # else a reader stands in the way: next time
-                self._folded_at_s = _boot_s()
+            if is_busy:
+                return  # a reader stands in the way: next time
+            self._folded_at_s = _boot_s()
+            # The new WAL begins with what the mark knows: whoever loses it is found out.
+            self.probe()
+            try:
+                files.mark_made(self.path, self._mark())
+            except OSError as error:
+                raise JournalWriteError(f"{self.path}: {error.strerror}") from error
+
+    def _erase(self, keep_days: int) -> bool:
+        """Whether there was something that is older than it may be."""
+        now = datetime.now(UTC)
+        oldest = (now - timedelta(days=keep_days)).isoformat(timespec="seconds")
+        # Written while the clock was ahead: kept from now on, neither for ever nor too short.
+        newest = (now + timedelta(days=1)).isoformat(timespec="seconds")
+        with translated(self.path):
+            query = "SELECT SUM(at < ?), SUM(at > ?) FROM secret"
+            old, ahead = self._db.execute(query, (oldest, newest)).fetchone()
+        if old or ahead:
+            with self._durable():
+                self._db.execute("DELETE FROM secret WHERE at < ?", (oldest,))
+                self._db.execute("UPDATE secret SET at = ? WHERE at > ?", (_now(), newest))
+        return bool(old)
 
     # Questions
 
@@ -387,7 +426,8 @@ class Journal:
     def _mark(self) -> files.Mark:
         identity = hmac.digest(self._mac_key, b"which journal this is", hashlib.sha256)[:8].hex()
         (opened,) = self._db.execute("SELECT probed FROM device").fetchone()
-        return files.Mark(identity, opened)
+        (rows,) = self._db.execute("SELECT COALESCE(MAX(seq), 0) FROM row").fetchone()
+        return files.Mark(identity, opened, rows)
 
     def _refuse_replaced(self) -> None:
         """What was charged since a copy was made is not in it: staff decide.
@@ -396,9 +436,12 @@ class Journal:
             JournalReplacedError: The mark beside it tells of another one, or of a later state.
         """
         left, here = files.read_mark(self.path), self._mark()
-        if left is None or (left.identity == here.identity and left.opened <= here.opened):
+        if left is None:
             return
-        what = "an older copy" if left.identity == here.identity else "another journal"
+        is_same = left.identity == here.identity
+        if is_same and left.opened <= here.opened and left.rows <= here.rows:
+            return
+        what = "an older copy" if is_same else "another journal"
         raise JournalReplacedError(
             f"{self.path} is {what}, not the journal that was last in use here: what was charged "
             "since is not in it. Put the right one back; or go on with this one: "
@@ -444,14 +487,34 @@ class Journal:
             ),
         )
 
+    def refuse_moved(self) -> None:
+        """A row in a file that has lost its name is a row that nobody ever reads.
+
+        Raises:
+            JournalReplacedError: Another database stands there; what was in this one lies aside.
+            JournalWriteError: The `-wal` is gone; opening anew puts its rows into the database.
+        """
+        if not self._place.has_database:
+            with translated(self.path):
+                aside = files.keep_aside(self.path, self._db, datetime.now(UTC))
+            raise JournalReplacedError(
+                f"{self.path} was taken away or exchanged while it was in use. What it held is "
+                f"kept: {aside}. Put it back with `kiosk journal init --from`, or go on with what "
+                "stands there: `kiosk journal init`"
+            )
+        if not self._place.has_wal:
+            raise JournalWriteError(f"{self.path}-wal was taken away while it was in use")
+
     @contextmanager
     def _durable(self) -> Iterator[None]:
+        self.refuse_moved()
         with translated(self.path):
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
                 self._db.execute("COMMIT")
             except BaseException:
+                self._has_failed = True
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise

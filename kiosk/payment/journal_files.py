@@ -7,6 +7,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import sqlite3
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -107,24 +108,41 @@ def move_aside(path: Path, now: datetime) -> list[Path]:
     return moved
 
 
+def keep_aside(path: Path, db: sqlite3.Connection, now: datetime) -> Path:
+    """Write what an open database holds to a file of its own, durably.
+
+    Raises:
+        sqlite3.Error, OSError: It could not be written.
+    """
+    aside = beside(path, f".aside-{now:%Y%m%dT%H%M%SZ}")
+    db.execute("VACUUM INTO ?", (str(aside),))
+    with aside.open("rb+") as file:
+        os.fchmod(file.fileno(), 0o600)
+        os.fsync(file.fileno())
+    sync_folder(path)
+    return aside
+
+
 @dataclass(frozen=True, slots=True)
 class Mark:
     """What stands beside a journal about it, so that a lost or replaced one is noticed.
 
     Attributes:
         identity: Of the journal: the same for all its copies.
-        opened: How often it had been opened; an older copy was opened less often.
+        opened: How often it had been opened or folded in; an older copy was so less often.
+        rows: How many it had at least.
     """
 
     identity: str
     opened: int
+    rows: int
 
 
 def read_mark(path: Path) -> Mark | None:
     """What the mark tells; None where there is none, or one of an older version, which is empty."""
     try:
-        identity, opened = beside(path, ".made").read_bytes().split()
-        return Mark(identity.decode(), int(opened))
+        identity, opened, rows = beside(path, ".made").read_bytes().split()
+        return Mark(identity.decode(), int(opened), int(rows))
     except (OSError, ValueError):
         return None
 
@@ -140,7 +158,7 @@ def mark_made(path: Path, mark: Mark) -> None:
     new = beside(path, ".made.new")
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        os.write(fd, f"{mark.identity} {mark.opened}\n".encode())
+        os.write(fd, f"{mark.identity} {mark.opened} {mark.rows}\n".encode())
         os.fsync(fd)
     finally:
         os.close(fd)

@@ -83,6 +83,9 @@ def _read(db: sqlite3.Connection, own_key: bytes, found: Salvage) -> None:
         found.spent.update(_both_ways(db, found, query, "mac_key, mac"))
     # What a damaged page makes of a value is not taken for one.
     found.spent = {spent for spent in found.spent if _is_sound(spent)}
+    # Once under our own key is enough.
+    ours = {intent for key, _, intent, _ in found.spent if key == own_key}
+    found.spent = {s for s in found.spent if s[0] == own_key or s[2] not in ours}
 
 
 def _is_sound(spent: Spent) -> bool:

@@ -6,12 +6,12 @@ import json
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, date, datetime, tzinfo
+from dataclasses import dataclass, field, fields
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
 from kiosk.core.intent import RowKind, standing_of
 from kiosk.payment.csv_cells import harmless
-from kiosk.payment.journal_rows import Row, rows_where
+from kiosk.payment.journal_rows import Row, rows_of, rows_where
 
 _RESOLUTIONS = (RowKind.RESOLVED_APPROVED, RowKind.RESOLVED_DECLINED)
 _COUNTED_AS_PAID = ("approved", "resolved_approved", "conflict")
@@ -71,7 +71,10 @@ class Entry:
 
     def as_dict(self) -> dict[str, object]:
         """In the order of the contract."""
-        return asdict(self)
+        return {name: getattr(self, name) for name in _FIELDS}
+
+
+_FIELDS = tuple(one.name for one in fields(Entry))
 
 
 def entry_of(rows: list[Row]) -> Entry:
@@ -113,14 +116,34 @@ def entry_of(rows: list[Row]) -> Entry:
     )
 
 
-def entries(db: sqlite3.Connection) -> Iterator[Entry]:
-    """Every intent, oldest first."""
+def entries(db: sqlite3.Connection, intents: Iterable[str] | None = None) -> Iterator[Entry]:
+    """Every intent, or these, oldest first."""
     # One pass: a query for each intent took eight times as long with 100,000 of them.
     rows: dict[str, list[Row]] = {}
-    for row in rows_where(db, "1"):
+    for row in rows_where(db, "1") if intents is None else rows_of(db, intents):
         rows.setdefault(row.intent, []).append(row)
     for intent_id in list(rows):
         yield entry_of(rows.pop(intent_id))
+
+
+def entries_of(db: sqlite3.Connection, day: date, zone: tzinfo) -> list[Entry]:
+    """The intents that were announced on a day, oldest first.
+
+    Args:
+        db: The journal.
+        day: In the merchant's time zone.
+        zone: The merchant's time zone.
+    """
+    # Wide enough for any zone and any step of its clocks; who belongs to the day is asked below.
+    noon = datetime.combine(day, time(12), UTC)
+    query = "SELECT DISTINCT intent FROM row WHERE at BETWEEN ? AND ?"
+    bounds = [(noon + timedelta(days=step)).isoformat() for step in (-2, 2)]
+    near = [intent_id for (intent_id,) in db.execute(query, bounds)]
+    return [entry for entry in entries(db, near) if _is_on(entry, day, zone)]
+
+
+def _is_on(entry: Entry, day: date, zone: tzinfo) -> bool:
+    return datetime.fromisoformat(entry.at).astimezone(zone).date() == day
 
 
 def totals(found: Iterable[Entry], day: date, zone: tzinfo) -> dict[str, dict[str, int]]:
@@ -133,17 +156,20 @@ def totals(found: Iterable[Entry], day: date, zone: tzinfo) -> dict[str, dict[st
     """
     sums = {name: {"count": 0, "amount_sum": 0} for name in COUNTED}
     for entry in found:
-        if datetime.fromisoformat(entry.at).astimezone(zone).date() == day:
+        if _is_on(entry, day, zone):
             sums[entry.counted_as]["count"] += 1
             sums[entry.counted_as]["amount_sum"] += entry.amount_sum
     return sums
 
 
-def paid_in(sums: dict[str, dict[str, int]]) -> dict[str, int]:
+def paid_in(sums: Mapping[str, dict[str, int]]) -> dict[str, int]:
     """What should stand in the provider's cabinet for the day of these `totals`."""
-    return {
-        part: sum(sums[name][part] for name in _COUNTED_AS_PAID) for part in ("count", "amount_sum")
-    }
+    return together({name: sums[name] for name in _COUNTED_AS_PAID})
+
+
+def together(sums: Mapping[str, dict[str, int]]) -> dict[str, int]:
+    """Every heading of `totals` in one: the check sum against the list of the day's payments."""
+    return {part: sum(line[part] for line in sums.values()) for part in ("count", "amount_sum")}
 
 
 def as_csv(

@@ -2,10 +2,17 @@
 
 import json
 import sqlite3
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from kiosk.core.intent import RowKind, standing_of
+
+
+_KINDS = {kind.value: kind for kind in RowKind}
+_body = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +41,21 @@ def rows_where(db: sqlite3.Connection, condition: str, *values: object) -> list[
     """Rows in the order of writing. `condition` is a constant of this program, never input."""
     columns = "seq, intent, kind, at, boot, boot_s, amount_sum, reference, payment_id, body"
     query = f"SELECT {columns} FROM row WHERE {condition} ORDER BY seq"  # noqa: S608 - see above
-    return [
-        Row(seq, intent, RowKind(kind), at, boot, boot_s, amount, reference, pid, json.loads(body))
-        for seq, intent, kind, at, boot, boot_s, amount, reference, pid, body in db.execute(
-            query, values
-        )
-    ]
+    try:
+        return [
+            Row(seq, intent, _KINDS[kind], at, boot, boot_s, amount, reference, pid, _body(body))
+            for seq, intent, kind, at, boot, boot_s, amount, reference, pid, body in db.execute(
+                query, values
+            )
+        ]
+    except (msgspec.DecodeError, KeyError) as error:
+        raise ValueError(f"a row cannot be read: {error}") from error
+
+
+def rows_of(db: sqlite3.Connection, intents: Iterable[str]) -> list[Row]:
+    """All rows of these intents, in the order of writing."""
+    asked = json.dumps(list(intents))
+    return rows_where(db, "intent IN (SELECT value FROM json_each(?))", asked)
 
 
 def personal_data(db: sqlite3.Connection, intent: str | None = None) -> dict[str, dict[str, str]]:
@@ -63,12 +79,10 @@ def personal_data(db: sqlite3.Connection, intent: str | None = None) -> dict[str
 def unresolved_in(db: sqlite3.Connection) -> list[str]:
     """Intents that wait for staff, oldest first."""
     query = (
-        "SELECT intent FROM row"
-        " WHERE kind IN ('unknown', 'resolved_approved', 'resolved_declined')"
-        " GROUP BY intent ORDER BY MIN(seq)"
+        "SELECT intent, kind FROM row WHERE intent IN (SELECT intent FROM row"
+        " WHERE kind IN ('unknown', 'resolved_approved', 'resolved_declined')) ORDER BY seq"
     )
-    found = []
-    for (intent_id,) in db.execute(query).fetchall():
-        if standing_of(row.kind for row in rows_where(db, "intent = ?", intent_id)).is_open:
-            found.append(intent_id)
-    return found
+    kinds: dict[str, list[RowKind]] = {}
+    for intent_id, kind in db.execute(query):
+        kinds.setdefault(intent_id, []).append(RowKind(kind))
+    return [intent_id for intent_id, found in kinds.items() if standing_of(found).is_open]

@@ -1,5 +1,6 @@
 """SQLite as the journal needs it: strict to the disk, and its errors by what may be done."""
 
+import contextlib
 import os
 import secrets
 import sqlite3
@@ -17,6 +18,17 @@ def open_file(path: Path) -> sqlite3.Connection:
     if not path.exists():
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     return sqlite3.connect(path, isolation_level=None, check_same_thread=True)
+
+
+def open_to_look(path: Path) -> sqlite3.Connection:
+    """A second connection, which can change nothing.
+
+    As long as it is open, closing another one leaves database and WAL as they are.
+    """
+    db = sqlite3.connect(path.absolute().as_uri() + "?mode=ro", uri=True, isolation_level=None)
+    with contextlib.suppress(sqlite3.Error):  # whoever opens it to write will say what is wrong
+        db.execute("SELECT 1 FROM sqlite_master").fetchone()
+    return db
 
 
 def set_up(db: sqlite3.Connection, path: Path, at: str) -> None:

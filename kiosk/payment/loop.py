@@ -165,7 +165,9 @@ class Loop:
         if out.hands is not None and now_s >= self._release_at_s:
             self._release_at_s = float("inf")
             out.hands.up()
-        if out.store.trouble is not None and now_s >= self._retry_at_s:
+        # Trying takes a slow card seconds, in which lamp and buzzer would stand still.
+        is_telling = isinstance(self._state, Concluded) and not self._state.memory.unsaved
+        if out.store.trouble is not None and now_s >= self._retry_at_s and not is_telling:
             self._retry_at_s = now_s + RETRY_JOURNAL_S
             self._retry_journal()
         if now_s >= self._check_clock_at_s:
@@ -216,7 +218,8 @@ class Loop:
         journal = self._out.store.journal
         if journal is not None:
             try:
-                journal.tidy(self._out.keep_days)
+                keeps = self._out.keep_days if self._out.wall_clock.may_erase else None
+                journal.tidy(keeps)
             except JournalError as error:
                 self._journal_failed(error)
 
@@ -269,10 +272,7 @@ class Loop:
             except JournalWriteError as error:
                 store.fail(error)
                 return []
-            except JournalError:
-                pass  # opening it tells better what stands there now
         saved = store.try_again()
-        self._disk.opened_anew()
         if store.journal is not None and store.trouble is None:
             try:
                 self._disk.prove(store.journal, self._clock())
@@ -406,8 +406,13 @@ class Loop:
             return  # called while wishes are being carried out; they come first
         while self._due:
             now_s = self._clock()
+            was_telling = isinstance(self._state, Concluded)
             self._state, wishes = step(self._state, self._due[0], now_s, self._policy)
             self._carry_out(wishes)
+            if isinstance(self._state, Concluded) and not was_telling:
+                # The row came first; however long it took, the customer is told as long as ever.
+                took_s = self._clock() - now_s
+                self._state = replace(self._state, ends_s=self._state.ends_s + took_s)
             self._due.popleft()
         self._tell()
 

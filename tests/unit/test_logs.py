@@ -69,3 +69,12 @@ def test_a_stderr_that_is_gone_is_no_error(monkeypatch):
 def test_a_record_without_extras():
     record = logging.makeLogRecord({"msg": "plain %s", "args": ("text",), "levelname": "INFO"})
     assert json.loads(JsonFormatter().format(record))["message"] == "plain text"
+
+
+def test_a_text_from_outside_is_cut(monkeypatch):
+    def act():
+        logging.getLogger("kiosk.x").warning("scanner gone", extra={"detail": "x" * 60_000})
+
+    (line,) = lines_of("info", act, monkeypatch)
+    assert len(line["detail"]) < 2100
+    assert line["detail"].endswith("(60000 characters)")
