@@ -19,6 +19,9 @@ BOX_AGREES_S = 300.0
 NOBODY_SETS_IT_S = 180.0
 """Since the machine started. A kiosk must not stay dead because no time server can be reached."""
 BACKWARDS_S = 300.0
+LONGEST_WAIT_S = 3600.0
+"""Behind the last payment: systems that keep no clock save theirs once an hour, so by then it was
+rather the last payment's that was wrong."""
 STEADY_S = 6 * 3600.0
 """Without a step for so long, a clock that nobody vouches for may erase by age: of a step that
 somebody made by mistake, somebody thinks better by then."""
@@ -61,7 +64,11 @@ class WallClock:
     @property
     def may_erase(self) -> bool:
         """Whether what is old by it is old; a clock that jumped years ahead erases too early."""
-        return self.is_confirmed or self._up_s() - self._steady_since_s >= STEADY_S
+        return self.is_confirmed or self._steady_s() >= STEADY_S
+
+    def _steady_s(self) -> float:
+        """How long nobody has stepped it, as far as this process saw."""
+        return self._up_s() - self._steady_since_s
 
     def hear_box(self, told: str) -> None:
         """Take what `GET /info/` just said as `current_time`; it vouches for nothing otherwise.
@@ -98,7 +105,7 @@ class WallClock:
             return None
         if self._up_s() < NOBODY_SETS_IT_S:
             return f"nobody has set the clock since the machine started; {_ADVICE}"
-        row = newest_row()
+        row = newest_row() if self._steady_s() < LONGEST_WAIT_S else None
         if row is not None and now_s < datetime.fromisoformat(row).timestamp() - BACKWARDS_S:
             return f"the clock is behind the last payment ({row[:16]} UTC); {_ADVICE}"
         return None

@@ -359,7 +359,11 @@ class Journal:
     @_asks
     def last_outcomes(self, count: int) -> list[tuple[Row, Standing]]:
         """The newest intents, newest first: last row and standing."""
-        query = "SELECT intent FROM row GROUP BY intent ORDER BY MIN(seq) DESC LIMIT ?"
+        # Backwards from the end: to group all of them takes longer with each payment ever made.
+        query = (
+            "SELECT intent FROM row AS first WHERE NOT EXISTS (SELECT 1 FROM row"
+            " WHERE intent = first.intent AND seq < first.seq) ORDER BY seq DESC LIMIT ?"
+        )
         found = []
         for (intent_id,) in self._db.execute(query, (count,)).fetchall():
             rows = self.rows(intent_id)

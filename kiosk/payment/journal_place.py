@@ -4,7 +4,6 @@ A file that is moved, deleted or exchanged under a running kiosk goes on taking 
 ever sees them again.
 """
 
-import os
 from pathlib import Path
 
 from kiosk.payment import journal_files as files
@@ -37,7 +36,8 @@ class Place:
 
     def has_begun(self) -> None:
         """A row was written, so there is a `-wal` now; it stays the same while this is open."""
-        self._wal = _inode_of(files.beside(self.path, "-wal"))
+        wal = files.beside(self.path, "-wal")
+        self._wal = _inode_of(wal) if wal.exists() else None
 
 
 def _is(path: Path, inode: _Inode) -> bool:
@@ -48,6 +48,5 @@ def _is(path: Path, inode: _Inode) -> bool:
 
 
 def _inode_of(path: Path) -> _Inode:
-    # By the call itself: this stands between a press and its request.
-    found = os.stat(path)
+    found = path.stat()
     return found.st_dev, found.st_ino

@@ -10,7 +10,6 @@ import msgspec
 
 from kiosk.core.intent import RowKind, standing_of
 
-
 _KINDS = {kind.value: kind for kind in RowKind}
 _body = msgspec.json.Decoder(dict[str, Any]).decode
 

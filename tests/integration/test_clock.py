@@ -145,3 +145,18 @@ def test_doctor_names_the_clock(wall, kiosk_at, gateway):
     assert not clock["ok"]
     assert "the clock is not set" in clock["detail"]
     assert ended.returncode == 1
+
+
+def test_a_certificate_that_is_not_valid_yet_is_the_clocks_fault(wall, kiosk_at):
+    with SandboxGateway(tls="valid") as gateway:
+        wall.step(timedelta(days=-365 * 40))
+        kiosk = kiosk_at(gateway.url, gateway={"ca_file": str(gateway.ca_file)}).start()
+
+        state = kiosk.control.wait(
+            lambda s: "not yet valid" in s.details.get("gateway_unreachable", "")
+        )
+
+        assert state.reasons[0] == "clock_implausible"
+        assert "check the clock of this kiosk" in state.details["gateway_unreachable"]
+        wall.step(timedelta(0))
+        assert kiosk.pay(a_code()).outcome == "approved"

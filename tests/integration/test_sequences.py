@@ -1,11 +1,11 @@
-"""Sequences that hurt, each by name, with real processes; journal and ledger are compared each time.
+"""Sequences that hurt, each by name, with real processes; journal and ledger are compared.
 
 | sequence | test |
 | --- | --- |
-| the POST that would leave after the intent was given up | `network/test_sequences.py`: a name, a connection that comes late |
+| the POST that would leave after the intent was given up | `network/test_sequences.py` |
 | the box closes the warmed connection while the customer hesitates | `network/test_sequences.py` |
 | another customer's code or press in between | here |
-| the outcome row that cannot be written | `test_failing_disk.py`: kept, retried, nothing sold meanwhile |
+| the outcome row that cannot be written | `test_failing_disk.py` |
 | crash while submitting, then the same customer with a fresh code | here |
 | a late answer while the next customer stands there | here |
 | resolved by staff as declined, then a late approval | here |

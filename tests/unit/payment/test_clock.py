@@ -13,7 +13,9 @@ from kiosk.payment.clock import (
     BOX_AGREES_S,
     EARLIEST,
     LATEST,
+    LONGEST_WAIT_S,
     NOBODY_SETS_IT_S,
+    STEADY_S,
     WallClock,
     is_set_by_a_server,
 )
@@ -120,6 +122,47 @@ def test_but_not_before_the_last_payment():
     assert machine.trouble() is None
 
 
+def test_nor_for_ever_where_it_was_the_last_payments_clock_that_was_wrong():
+    """It had jumped ten years ahead, nobody vouches, and nobody is there to say so."""
+    machine = Machine(up_s=NOBODY_SETS_IT_S)
+    machine.rows = [(NOON + timedelta(days=3650)).isoformat()]
+    assert "behind the last payment" in machine.trouble()
+
+    machine.passes(LONGEST_WAIT_S)
+    assert machine.trouble() is None
+    assert not machine.clock.is_confirmed
+
+    machine.now -= timedelta(hours=5)  # stepped again: again it waits
+    assert "behind the last payment" in machine.trouble()
+
+
+def test_what_is_old_is_known_where_somebody_vouches_or_nobody_stepped_it_for_long():
+    machine = Machine(up_s=NOBODY_SETS_IT_S)
+    machine.trouble()
+    assert not machine.clock.may_erase
+
+    machine.clock.hear_box(on_the_boxs_wall(machine.now))
+    machine.trouble()
+    assert machine.clock.may_erase
+
+    machine.now += timedelta(days=400)
+    assert machine.trouble() is None  # it sells, and marks its rows
+    assert not machine.clock.may_erase
+
+    machine.passes(STEADY_S)
+    machine.trouble()
+    assert machine.clock.may_erase
+
+
+def test_small_corrections_are_no_steps():
+    machine = Machine(up_s=NOBODY_SETS_IT_S)
+    for _ in range(60):
+        machine.passes(STEADY_S / 60)
+        machine.now += timedelta(seconds=1)
+        machine.trouble()
+    assert machine.clock.may_erase
+
+
 def test_the_kernel_can_be_asked():
     assert is_set_by_a_server() in (True, False)
 
@@ -127,7 +170,9 @@ def test_the_kernel_can_be_asked():
 def test_the_release_is_no_older_than_the_changelog_and_not_of_the_future():
     released = date.fromisoformat(kiosk.RELEASED)
     changelog = Path(kiosk.__file__).parents[1] / "CHANGELOG.md"
-    versions = re.findall(r"^## \[[\d.]+\] - (\d{4}-\d\d-\d\d)$", changelog.read_text(), re.M)
+    versions = re.findall(
+        r"^## \[[\d.]+\] - (\d{4}-\d\d-\d\d)$", changelog.read_text(), re.MULTILINE
+    )
 
     assert all(date.fromisoformat(day) <= released for day in versions)
     assert released <= datetime.now(UTC).date()
