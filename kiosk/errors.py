@@ -48,7 +48,13 @@ class JournalMissingError(JournalError):
 
 
 class JournalReplacedError(JournalError):
-    """Another journal, or an older copy, stands in the place of the one that was in force."""
+    """Another journal, or an older copy, stands in the place of the one that was in force.
+
+    Attributes:
+        is_anothers: It never was in force here.
+    """
+
+    is_anothers = False
 
 
 class JournalWriteError(JournalError):

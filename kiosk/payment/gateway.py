@@ -12,13 +12,14 @@ import socket
 import ssl
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from typing import Any
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import HTTPError, InvalidHeader, ProtocolError
+from urllib3.exceptions import HTTPError, InvalidHeader, ProtocolError, SystemTimeWarning
 from urllib3.response import BaseHTTPResponse
 from urllib3.util import parse_url
 
@@ -47,6 +48,8 @@ _NOT_READY_CODES = {102: "the fiscal module is not initialised", 333: "the subsc
 _BROKEN = (HTTPError, HTTPException, OSError, ValueError)
 # It logs broken headers whole, and a box may echo the code in them.
 logging.getLogger("urllib3").setLevel(logging.CRITICAL)
+# The kiosk tells of a wrong clock itself, and its log is one JSON object a line.
+warnings.filterwarnings("ignore", category=SystemTimeWarning)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,9 @@ import hmac
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import wraps
 from pathlib import Path
@@ -29,13 +30,14 @@ from kiosk.errors import (
 )
 from kiosk.payment import journal_files as files
 from kiosk.payment import journal_schema as schema
-from kiosk.payment.journal_import import Spent
+from kiosk.payment.journal_import import Salvage, put_rows, put_spent
 from kiosk.payment.journal_place import Place
 from kiosk.payment.journal_rows import Row, rows_where, unresolved_in
 from kiosk.payment.journal_sqlite import (
     mac_key,
     open_file,
     open_to_look,
+    opened_without_wal,
     set_up,
     translated,
 )
@@ -87,6 +89,7 @@ class Journal:
         self._mac_key = mac_key(db)
         # Of earlier journals whose spent codes were taken over; hardly ever any.
         self._other_keys = [key for (key,) in db.execute("SELECT DISTINCT mac_key FROM imported")]
+        self._folded = 0
         self._place = Place(path)
         self._has_failed = False
         self.is_clock_confirmed = True
@@ -115,11 +118,14 @@ class Journal:
                 else:
                     files.refuse_silent_beginning(path)
             refuse_broken_wal(path)
+            left = files.read_mark(path)
+            folded = opened_without_wal(path, left.folded if left else 0) if path.exists() else 0
             with translated(path):
                 db = open_file(path)
                 looking = open_to_look(path)
                 set_up(db, path, _now())
                 journal = cls(path, db, lock)
+                journal._folded = folded
                 if not new:
                     journal._refuse_replaced()
                 journal.probe()
@@ -161,11 +167,16 @@ class Journal:
 
     def close(self) -> None:
         """Let go of the file and the lock. Safe to call twice."""
-        if not self._has_failed:  # else nobody knows which rows are on the disk
-            with contextlib.suppress(sqlite3.Error, OSError):
-                files.mark_made(self.path, self._mark())
+        mark = None
+        with contextlib.suppress(sqlite3.Error):
+            if not self._has_failed and not self._db.in_transaction:
+                mark = self._mark()  # else nobody knows which rows are on the disk
         with contextlib.suppress(sqlite3.Error):
             self._db.close()  # nothing is lost: every row was durable when its method returned
+        if mark is not None and self._place.has_database:
+            with contextlib.suppress(OSError):
+                folded = opened_without_wal(self.path, mark.folded)
+                files.mark_made(self.path, replace(mark, folded=folded))
         self._lock.close()
 
     # Rows
@@ -275,6 +286,7 @@ class Journal:
             if is_busy:
                 return  # a reader stands in the way: next time
             self._folded_at_s = _boot_s()
+            self._folded = self._mark().opened
             # The new WAL begins with what the mark knows: whoever loses it is found out.
             self.probe()
             try:
@@ -382,33 +394,26 @@ class Journal:
         """What is kept of a spent code forever; the key lives and dies with the rows."""
         return hmac.digest(self._mac_key, code.digits.encode(), hashlib.sha256)[:16]
 
-    def take_over(self, found: Iterable[Spent]) -> int:
-        """Know the spent codes of an earlier journal as well.
+    def take_over(self, found: Salvage, *, rows: bool) -> tuple[int, int]:
+        """Know what an earlier journal knows as well.
+
+        Args:
+            found: What could be read of it.
+            rows: Its payments too, not only which codes are spent.
 
         Returns:
-            How many of them were not known yet.
+            How many spent codes, and how many rows, were not known yet.
 
         Raises:
             JournalWriteError: Not durable; take them over again.
         """
         with self._durable():
-            (before,) = self._db.execute("SELECT COUNT(*) FROM imported").fetchone()
-            for key, mac, intent, outcome in found:
-                is_known = (
-                    key == self._mac_key
-                    and self._db.execute("SELECT 1 FROM spent WHERE mac = ?", (mac,)).fetchone()
-                )
-                if not is_known:
-                    self._db.execute(
-                        "INSERT OR IGNORE INTO imported (mac_key, mac, intent, outcome)"
-                        " VALUES (?, ?, ?, ?)",
-                        (key, mac, intent, outcome),
-                    )
-            (after,) = self._db.execute("SELECT COUNT(*) FROM imported").fetchone()
+            codes = put_spent(self._db, self._mac_key, found)
+            count = put_rows(self._db, found) if rows else 0
         self._other_keys = [
             key for (key,) in self._db.execute("SELECT DISTINCT mac_key FROM imported")
         ]
-        return int(after - before)
+        return codes, count
 
     @property
     def key(self) -> bytes:
@@ -421,17 +426,19 @@ class Journal:
         for key in self._other_keys:
             mac = hmac.digest(key, code.digits.encode(), hashlib.sha256)[:16]
             found = self._db.execute(
-                "SELECT outcome FROM imported WHERE mac_key = ? AND mac = ?", (key, mac)
+                "SELECT intent, outcome FROM imported WHERE mac_key = ? AND mac = ?", (key, mac)
             ).fetchone()
             if found is not None:
-                return Outcome(found[0])
+                # Staff may have resolved it since.
+                standing = self.standing(found[0])
+                return (standing and standing.outcome) or Outcome(found[1])
         return None
 
     def _mark(self) -> files.Mark:
         identity = hmac.digest(self._mac_key, b"which journal this is", hashlib.sha256)[:8].hex()
         (opened,) = self._db.execute("SELECT probed FROM device").fetchone()
         (rows,) = self._db.execute("SELECT COALESCE(MAX(seq), 0) FROM row").fetchone()
-        return files.Mark(identity, opened, rows)
+        return files.Mark(identity, opened, rows, self._folded)
 
     def _refuse_replaced(self) -> None:
         """What was charged since a copy was made is not in it: staff decide.
@@ -443,14 +450,19 @@ class Journal:
         if left is None:
             return
         is_same = left.identity == here.identity
-        if is_same and left.opened <= here.opened and left.rows <= here.rows:
+        is_later = (
+            left.opened <= here.opened and left.rows <= here.rows and left.folded <= here.folded
+        )
+        if is_same and is_later:
             return
         what = "an older copy" if is_same else "another journal"
-        raise JournalReplacedError(
+        error = JournalReplacedError(
             f"{self.path} is {what}, not the journal that was last in use here: what was charged "
             "since is not in it. Put the right one back; or go on with this one: "
             "`kiosk journal init`"
         )
+        error.is_anothers = not is_same
+        raise error
 
     def _append(self, intent: Intent, kind: RowKind, body: dict[str, Any]) -> None:
         body = {"offer": intent.offer.label, **body}
@@ -498,16 +510,20 @@ class Journal:
             JournalReplacedError: Another database stands there; what was in this one lies aside.
             JournalWriteError: The `-wal` is gone; opening anew puts its rows into the database.
         """
-        if not self._place.has_database:
+        try:
+            if self._place.has_database and self._place.has_wal:
+                return
+            if self._place.has_database:
+                raise JournalWriteError(f"{self.path}-wal was taken away while it was in use")
             with translated(self.path):
                 aside = files.keep_aside(self.path, self._db, datetime.now(UTC))
-            raise JournalReplacedError(
-                f"{self.path} was taken away or exchanged while it was in use. What it held is "
-                f"kept: {aside}. Put it back with `kiosk journal init --from`, or go on with what "
-                "stands there: `kiosk journal init`"
-            )
-        if not self._place.has_wal:
-            raise JournalWriteError(f"{self.path}-wal was taken away while it was in use")
+        except OSError as error:
+            raise JournalWriteError(f"{self.path}: {error.strerror}") from error
+        raise JournalReplacedError(
+            f"{self.path} was taken away or exchanged while it was in use. What it held is kept: "
+            f"{aside}. Put it back with `kiosk journal init --from`, or go on with what stands "
+            "there: `kiosk journal init`"
+        )
 
     @contextmanager
     def _durable(self) -> Iterator[None]:

@@ -16,6 +16,7 @@ from kiosk.errors import JournalBusyError, JournalMissingError, JournalWriteErro
 
 RESERVE_BYTES = 1 << 20
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_REFUSED = "-refused"
 
 
 def beside(path: Path, suffix: str) -> Path:
@@ -131,18 +132,21 @@ class Mark:
         identity: Of the journal: the same for all its copies.
         opened: How often it had been opened or folded in; an older copy was so less often.
         rows: How many it had at least.
+        folded: `opened` as it stood in the database alone, without its `-wal`.
     """
 
     identity: str
     opened: int
     rows: int
+    folded: int
 
 
 def read_mark(path: Path) -> Mark | None:
     """What the mark tells; None where there is none, or one of an older version, which is empty."""
     try:
-        identity, opened, rows = beside(path, ".made").read_bytes().split()
-        return Mark(identity.decode(), int(opened), int(rows))
+        identity, *numbers = beside(path, ".made").read_bytes().split()
+        opened, rows, folded = map(int, numbers)
+        return Mark(identity.decode(), opened, rows, folded)
     except (OSError, ValueError):
         return None
 
@@ -150,7 +154,18 @@ def read_mark(path: Path) -> Mark | None:
 def moved_aside(path: Path) -> list[Path]:
     """Databases that stood here before, oldest first."""
     found = path.parent.glob(path.name + ".aside-*")
-    return sorted(part for part in found if not part.name.endswith(("-wal", "-shm", ".spill")))
+    others = ("-wal", "-shm", ".spill", _REFUSED)
+    return sorted(part for part in found if not part.name.endswith(others))
+
+
+def mark_refused(aside: Path) -> None:
+    """Note of a database that lies aside that it never was in force here."""
+    aside.with_name(aside.name + _REFUSED).touch(mode=0o600)
+
+
+def was_refused(aside: Path) -> bool:
+    """Whether it is another kiosk's: its payments are not this one's."""
+    return aside.with_name(aside.name + _REFUSED).exists()
 
 
 def mark_made(path: Path, mark: Mark) -> None:
@@ -158,7 +173,7 @@ def mark_made(path: Path, mark: Mark) -> None:
     new = beside(path, ".made.new")
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        os.write(fd, f"{mark.identity} {mark.opened} {mark.rows}\n".encode())
+        os.write(fd, f"{mark.identity} {mark.opened} {mark.rows} {mark.folded}\n".encode())
         os.fsync(fd)
     finally:
         os.close(fd)

@@ -1,8 +1,8 @@
-"""Spent codes of an earlier journal: carried over, never forgotten in silence.
+"""What an earlier journal knows: carried over, never forgotten in silence.
 
 A journal that was moved aside, lies in a backup or on an older card still knows which codes were
-charged. What can be read of it is taken over under its own key: a hash cannot be turned back
-into a code, so it stays as it is.
+charged, which payments wait for staff, and which offers were sold. What can be read of it is taken
+over. Spent codes stay under its own key: a hash cannot be turned back into a code.
 """
 
 import hashlib
@@ -18,12 +18,15 @@ from typing import Any
 
 from kiosk.core.intent import Outcome, RowKind, standing_of
 from kiosk.payment import journal_files as files
+from kiosk.payment.journal_scan import FoundRow, Scanned, scan
+from kiosk.payment.journal_wal import is_broken
 
 Spent = tuple[bytes, bytes, str, str]
 """Key, hash of the code under it, intent, outcome."""
 MAC_BYTES = 16
 _OUTCOMES = frozenset(outcome.value for outcome in Outcome)
 _KINDS = frozenset(kind.value for kind in RowKind)
+_COLUMNS = "intent, kind, at, boot, boot_s, amount_sum, reference, payment_id, body"
 
 
 @dataclass(slots=True)
@@ -33,16 +36,25 @@ class Salvage:
     Attributes:
         source: Its file.
         spent: Without repetition.
-        is_whole: Nothing of its spent codes was unreadable.
+        rows: By their numbers there.
+        kept: Lines of its table `secret`.
+        is_whole: Nothing was unreadable.
     """
 
     source: Path
     spent: set[Spent] = field(default_factory=set)
+    rows: set[FoundRow] = field(default_factory=set)
+    kept: list[tuple[Any, ...]] = field(default_factory=list)
     is_whole: bool = True
+
+    @property
+    def missing(self) -> int:
+        """How many rows surely stood between those that were found."""
+        return max((row[0] for row in self.rows), default=0) - len({row[0] for row in self.rows})
 
 
 def salvage(path: Path, own_key: bytes) -> Salvage:
-    """Read the spent codes of a journal, as far as its pages can be read.
+    """Read a journal, as far as its pages or at least its bytes can be read.
 
     Args:
         path: The database file, with its `-wal` beside it where there is one. It is not touched.
@@ -52,7 +64,7 @@ def salvage(path: Path, own_key: bytes) -> Salvage:
     Raises:
         OSError: The file cannot be read or copied.
     """
-    found = Salvage(path)
+    found, parts = Salvage(path), Scanned()
     # A copy: to open a database is to fold in its WAL, and what was moved aside stays as it is.
     with tempfile.TemporaryDirectory(prefix="kiosk-import-") as folder:
         copy = Path(folder) / "journal.db"
@@ -60,32 +72,57 @@ def salvage(path: Path, own_key: bytes) -> Salvage:
         wal = files.beside(path, "-wal")
         if wal.exists():
             shutil.copyfile(wal, files.beside(copy, "-wal"))
+            data = wal.read_bytes()
+            scan(data, parts)  # SQLite stops at its first damage, and is silent
+            found.is_whole = not is_broken(data)
         with closing(sqlite3.connect(copy, isolation_level=None)) as db:
-            _read(db, own_key, found)
+            _read(db, parts, found)
+        found.is_whole = found.is_whole and not found.missing
+        if not found.is_whole:
+            scan(path.read_bytes(), parts)
+    _put_together(parts, own_key, found)
     return found
 
 
-def _read(db: sqlite3.Connection, own_key: bytes, found: Salvage) -> None:
-    unknown = Outcome.UNKNOWN.value
-    ends = _ends(db, found)
+def _read(db: sqlite3.Connection, parts: Scanned, found: Salvage) -> None:
+    """What SQLite reads."""
     keys = [key for (key,) in _readable(db, found, "SELECT mac_key FROM device")]
-    if not keys or not isinstance(keys[0], bytes):
-        found.is_whole = False
-    else:
-        for mac, intent in _both_ways(db, found, "SELECT mac, intent FROM spent", "mac"):
-            found.spent.add((keys[0], mac, intent, ends.get(intent, unknown)))
-    kept = "SELECT intent, code FROM secret WHERE code IS NOT NULL"
-    for intent, code in _both_ways(db, found, kept, "intent"):
-        mac = hmac.digest(own_key, str(code).encode(), hashlib.sha256)[:MAC_BYTES]
-        found.spent.add((own_key, mac, intent, ends.get(intent, unknown)))
+    found.is_whole = found.is_whole and bool(keys)
+    parts.keys.update(key for key in keys if isinstance(key, bytes))
+    for mac, intent in _both_ways(db, found, "SELECT mac, intent FROM spent", "mac"):
+        parts.spent.add((mac, intent))
+    rows = f"SELECT seq, {_COLUMNS} FROM row"  # noqa: S608 - constants of this program
+    for row in _both_ways(db, found, rows, "seq"):
+        found.rows.add(row)
+    kept = "SELECT intent, at, code, phone, answer FROM secret"
+    found.kept = list(dict.fromkeys(_both_ways(db, found, kept, "intent")))
+    parts.codes.update((line[0], line[2]) for line in found.kept if line[2] is not None)
     if _has_imported(db):
         query = "SELECT mac_key, mac, intent, outcome FROM imported"
-        found.spent.update(_both_ways(db, found, query, "mac_key, mac"))
-    # What a damaged page makes of a value is not taken for one.
-    found.spent = {spent for spent in found.spent if _is_sound(spent)}
+        parts.imported.update(_both_ways(db, found, query, "mac_key, mac"))
+
+
+def _put_together(parts: Scanned, own_key: bytes, found: Salvage) -> None:
+    """Rows and spent codes from what was read in one way or the other."""
+    found.rows = {row for row in found.rows | parts.rows if row[2] in _KINDS}
+    ends = _ends(found.rows)
+
+    def end_of(intent: str) -> str:
+        return ends.get(intent, Outcome.UNKNOWN.value)
+
+    # Which of several keys a hash is under cannot be seen; under the wrong one it fits no code.
+    every = {
+        (key, mac, intent, end_of(intent)) for key in parts.keys for mac, intent in parts.spent
+    }
+    for intent, code in parts.codes:
+        mac = hmac.digest(own_key, str(code).encode(), hashlib.sha256)[:MAC_BYTES]
+        every.add((own_key, mac, intent, end_of(intent)))
+    every |= parts.imported
+    # What a damaged page makes of a value is not taken for one; what was never sent is not spent.
+    every = {one for one in every if _is_sound(one) and one[3] != Outcome.NOT_SENT.value}
     # Once under our own key is enough.
-    ours = {intent for key, _, intent, _ in found.spent if key == own_key}
-    found.spent = {s for s in found.spent if s[0] == own_key or s[2] not in ours}
+    ours = {intent for key, _, intent, _ in every if key == own_key}
+    found.spent = {one for one in every if one[0] == own_key or one[2] not in ours}
 
 
 def _is_sound(spent: Spent) -> bool:
@@ -105,17 +142,15 @@ def _has_imported(db: sqlite3.Connection) -> bool:
         return False
 
 
-def _ends(db: sqlite3.Connection, found: Salvage) -> dict[str, str]:
+def _ends(rows: set[FoundRow]) -> dict[str, str]:
     """How each intent stands, by the rows that can be read."""
-    kinds: dict[str, set[tuple[int, str]]] = {}
-    for seq, intent, kind in _both_ways(db, found, "SELECT seq, intent, kind FROM row", "seq"):
-        if kind in _KINDS:
-            kinds.setdefault(intent, set()).add((seq, kind))
-    ends = {}
-    for intent, rows in kinds.items():
-        standing = standing_of(RowKind(kind) for _, kind in sorted(rows))
-        ends[intent] = (standing.outcome or Outcome.UNKNOWN).value
-    return ends
+    kinds: dict[str, list[RowKind]] = {}
+    for row in sorted(rows, key=lambda row: row[0]):
+        kinds.setdefault(row[1], []).append(RowKind(row[2]))
+    return {
+        intent: (standing_of(found).outcome or Outcome.UNKNOWN).value
+        for intent, found in kinds.items()
+    }
 
 
 def _both_ways(db: sqlite3.Connection, found: Salvage, query: str, order: str) -> Iterator[Any]:
@@ -133,3 +168,52 @@ def _readable(db: sqlite3.Connection, found: Salvage, query: str) -> Iterator[An
         yield from db.execute(query)
     except (sqlite3.Error, ValueError):
         found.is_whole = False
+
+
+# Into the journal in force. Inside a transaction of its own; see `Journal.take_over`.
+
+
+def put_rows(db: sqlite3.Connection, found: Salvage) -> int:
+    """Append the rows that are not there yet, in their order; each says where it comes from.
+
+    Returns:
+        How many.
+    """
+    count = 0
+    for row in sorted(found.rows, key=lambda row: row[0]):
+        _, intent, kind, at, *_, payment_id, body = row
+        known = "SELECT 1 FROM row WHERE intent = ? AND kind = ? AND at = ? AND payment_id IS ?"
+        if db.execute(known, (intent, kind, at, payment_id)).fetchone() is None:
+            marked = "json_set(?, '$.taken_over_from', ?)"
+            db.execute(
+                f"INSERT INTO row ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, {marked})",  # noqa: S608 - as above
+                (*row[1:-1], body, found.source.name),
+            )
+            count += 1
+    for line in found.kept:
+        db.execute(
+            "INSERT OR IGNORE INTO secret (intent, at, code, phone, answer) VALUES (?, ?, ?, ?, ?)",
+            line,
+        )
+    return count
+
+
+def put_spent(db: sqlite3.Connection, own_key: bytes, found: Salvage) -> int:
+    """Know its spent codes as well.
+
+    Returns:
+        How many of them were not known yet.
+    """
+    count = 0
+    for key, mac, intent, outcome in found.spent:
+        is_known = (
+            key == own_key
+            and db.execute("SELECT 1 FROM spent WHERE mac = ?", (mac,)).fetchone() is not None
+        )
+        if not is_known:
+            count += db.execute(
+                "INSERT OR IGNORE INTO imported (mac_key, mac, intent, outcome)"
+                " VALUES (?, ?, ?, ?)",
+                (key, mac, intent, outcome),
+            ).rowcount
+    return count

@@ -16,10 +16,12 @@ from kiosk.errors import (
     JournalError,
     JournalMissingError,
     JournalReplacedError,
+    JournalWriteError,
 )
 from kiosk.payment import journal_files as files
 from kiosk.payment.journal import Journal
 from kiosk.payment.journal_import import salvage
+from kiosk.payment.journal_wal import refuse_broken_wal
 
 
 def put_in_force(path: Path, source: Path | None) -> list[str] | None:
@@ -41,7 +43,7 @@ def put_in_force(path: Path, source: Path | None) -> list[str] | None:
         if source.resolve() == path.resolve():
             raise JournalError(f"{source} is the kiosk's own journal; name a copy of it")
         _refuse_unusable(source)
-        told += _replace(path, source)
+        told += _replace(path, source, is_ours=not _is_anothers(path))
     else:
         try:
             Journal.open(path).close()
@@ -60,7 +62,20 @@ def put_in_force(path: Path, source: Path | None) -> list[str] | None:
     return told
 
 
+def _is_anothers(path: Path) -> bool:
+    """Whether what stands there is a journal that never was in force here."""
+    try:
+        Journal.open(path).close()
+    except JournalReplacedError as error:
+        return error.is_anothers
+    except (JournalDamagedError, JournalMissingError, JournalWriteError):
+        pass
+    return False
+
+
 def _refuse_unusable(source: Path) -> None:
+    if source.exists():
+        refuse_broken_wal(source)
     with closing(Journal.open_to_read(source)) as db:
         try:
             found = db.execute("PRAGMA integrity_check(1)").fetchone()[0]
@@ -79,8 +94,10 @@ def _move_aside(path: Path) -> list[str]:
     return [f"what was there is kept: {part}" for part in moved if not part.name.endswith("-shm")]
 
 
-def _replace(path: Path, source: Path) -> list[str]:
+def _replace(path: Path, source: Path, *, is_ours: bool) -> list[str]:
     told = _move_aside(path)
+    if not is_ours:
+        files.mark_refused(files.moved_aside(path)[-1])
     try:
         # The WAL first: a database without its own would be an older state of it.
         for suffix in ("-wal", ""):
@@ -107,11 +124,14 @@ def _take_over(journal: Journal) -> list[str]:
         except OSError as error:
             told.append(f"{aside}: {error.strerror}; the codes it knows are NOT recognised")
             continue
-        count = journal.take_over(found.spent)
-        told.append(f"{count} spent codes were taken over from {aside.name}")
+        codes, rows = journal.take_over(found, rows=not files.was_refused(aside))
+        told.append(f"{codes} spent codes were taken over from {aside.name}, and {rows} rows")
+        if files.was_refused(aside):
+            told.append(f"{aside.name} never was in force here: its payments are not taken over")
         if not found.is_whole:
+            lost = f" ({found.missing} rows are missing between others)" if found.missing else ""
             told.append(
-                f"{aside.name} could not be read whole: some codes charged before may NOT be "
+                f"{aside.name} could not be read whole{lost}: some codes charged before may NOT be "
                 "recognised; compare the day with the provider's cabinet"
             )
     if not told:

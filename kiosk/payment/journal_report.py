@@ -15,9 +15,21 @@ from kiosk.payment.journal_rows import Row, rows_of, rows_where
 
 _RESOLUTIONS = (RowKind.RESOLVED_APPROVED, RowKind.RESOLVED_DECLINED)
 _COUNTED_AS_PAID = ("approved", "resolved_approved", "conflict")
-_IDS = ("intent", "payment_id", "transaction_id", "reference", "inn", "kkm_id", "device_id")
+_TEXTS = (
+    *("intent", "offer", "payment_id", "transaction_id", "resolved_by", "reference", "detail"),
+    *("why", "inn", "kkm_id", "device_id"),
+)
 _PERSONAL = ("whole_code", "phone", "raw_answer")
-_NUMBER = re.compile(r"[\d.,\s]*\d[\d.,\s]*([eEdD][+-]?\d+)?")
+_MONTHS = (
+    "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
+    "|янв|фев|мар|апр|мая|май|июн|июл|авг|сен|окт|ноя|дек"
+)
+# Digits without letters; 12e34; a month with digits; an hour; a word of logic.
+_MISREAD = re.compile(
+    r"[\W\d_]*\d[\W\d_]*|[\d.,\s]*\d[\d.,\s]*[ed][+-]?\d+|[\W\d_]*\d\s*[ap]m?|true|false"
+    rf"|(?=.*\d)[\W\d_]*({_MONTHS})[^\W\d_]*[\W\d_]*",
+    re.IGNORECASE,
+)
 COUNTED = (
     "approved",
     "resolved_approved",
@@ -190,7 +202,7 @@ def as_csv(
     for entry in found:
         at = datetime.fromisoformat(entry.at).astimezone(zone)
         line = {name: _cell(value) for name, value in entry.as_dict().items()}
-        line |= {name: _text_cell(line[name]) for name in _IDS}
+        line |= {name: _text_cell(line[name]) for name in _TEXTS}
         line["counted_as"] = entry.counted_as
         line |= {"day": f"{at:%Y-%m-%d}", "time": f"{at:%H:%M:%S}"}
         for name, text in (kept or {}).get(entry.intent, {}).items():
@@ -214,9 +226,13 @@ def _cell(value: object) -> object:
 
 
 def _text_cell(value: object) -> object:
-    """Text, also where a spreadsheet would see a number: 00000011 would lose its zeros."""
-    is_number = isinstance(value, str) and _NUMBER.fullmatch(value.strip()) is not None
-    return f"'{value}" if is_number else value
+    """Text, also where a spreadsheet would see a number or a date.
+
+    00000011 would lose its zeros, 1-2 would be a day in February, and no quotes prevent it.
+    """
+    if not isinstance(value, str) or value.startswith("'"):
+        return value
+    return f"'{value}" if _MISREAD.fullmatch(value.strip()) else value
 
 
 def _text(value: object) -> str | None:

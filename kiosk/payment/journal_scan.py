@@ -7,7 +7,6 @@ https://www.sqlite.org/fileformat2.html#record_format
 
 import re
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,10 +75,12 @@ class Scanned:
 
 def scan(data: bytes, found: Scanned) -> None:
     """Add every record of a journal that stands in `data`, whatever stands around it."""
-    for head in _HEADS.finditer(data):
+    place = 0
+    while head := _HEADS.search(data, place):
         kind, start = head.lastgroup, head.start()
         assert kind is not None
-        values = _record_at(data, start, _COLUMNS[kind])
+        place = start + 1  # what only looks like a head may overlap one
+        values, place_of_end = _record_at(data, start, _COLUMNS[kind])
         if values is None:
             continue
         match kind:
@@ -95,8 +96,23 @@ def scan(data: bytes, found: Scanned) -> None:
                 if _are(values[:1], _WORD) and _are(values[1:2], _TIME):
                     found.codes.add((values[0], values[2]))
             case _:
-                if _are(values[1:], _WORD):
+                # A cell of an index says before its record how long that is.
+                long = data[start - 1 : start] == bytes([place_of_end - start])
+                if long and _are(values[1:], _WORD):
                     found.spent.add((values[0], values[1]))
+
+
+def opened_in(page: bytes) -> int:
+    """How often a journal had been opened, by the page of its table `device`; 0 where none is.
+
+    That record is at the end of its page, in one sector, so a cut leaves the old or the new one.
+    """
+    for head in _HEADS.finditer(page):
+        if head.lastgroup == "device":
+            values, _ = _record_at(page, head.start(), _COLUMNS["device"])
+            if values is not None and isinstance(values[3], int):
+                return values[3]
+    return 0
 
 
 def _add_row(data: bytes, start: int, values: list[Any], found: Scanned) -> None:
@@ -130,27 +146,27 @@ def _is_object(text: object) -> bool:
         return False
 
 
-def _record_at(data: bytes, start: int, count: int) -> list[Any] | None:
-    """The first values of the record whose head begins at `start`; None where it is none."""
+def _record_at(data: bytes, start: int, count: int) -> tuple[list[Any] | None, int]:
+    """The first values of the record whose head begins at `start`, and where they end."""
     types, place = [], start + 1
     for _ in range(count):
         kind, place = _number_at(data, place)
         types.append(kind)
     head_bytes = data[start]
     if place - start > head_bytes:
-        return None
+        return None, place
     place, values = start + head_bytes, []
     for kind in types:
         size = _INTEGER_BYTES.get(kind, 8 if kind == _FLOAT else (kind - 12) // 2)
         part = data[place : place + size]
         if len(part) < size or kind in (10, 11):
-            return None
+            return None, place
         try:
             values.append(_value(kind, part))
         except UnicodeDecodeError:
-            return None
+            return None, place
         place += size
-    return values
+    return values, place
 
 
 def _value(kind: int, part: bytes) -> Any:
@@ -179,11 +195,3 @@ def _number_before(data: bytes, end: int) -> int:
     while begin > 0 and end - begin < 8 and data[begin - 1] >= 0x80:
         begin -= 1
     return _number_at(data, begin)[0] if begin >= 0 else 0
-
-
-def all_in(parts: Iterator[bytes]) -> Scanned:
-    """Everything that stands in these bytes together."""
-    found = Scanned()
-    for part in parts:
-        scan(part, found)
-    return found

@@ -11,6 +11,7 @@ from pathlib import Path
 from kiosk.errors import JournalDamagedError, JournalWriteError
 from kiosk.payment import journal_files as files
 from kiosk.payment import journal_schema as schema
+from kiosk.payment.journal_scan import opened_in
 
 
 def open_file(path: Path) -> sqlite3.Connection:
@@ -18,6 +19,20 @@ def open_file(path: Path) -> sqlite3.Connection:
     if not path.exists():
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     return sqlite3.connect(path, isolation_level=None, check_same_thread=True)
+
+
+def opened_without_wal(path: Path, known: int) -> int:
+    """How often the database had been opened, by itself; where that is news, it is on the disk.
+
+    Only while no connection is open: closing a file lets go of all locks of the process on it.
+    """
+    with path.open("rb") as file:
+        page_bytes = int.from_bytes(file.read(18)[16:], "big")
+        file.seek(page_bytes)  # `device` is the first table
+        opened = opened_in(file.read(page_bytes))
+        if opened != known:  # the mark may tell of nothing that a cut of the power takes back
+            os.fsync(file.fileno())
+    return opened
 
 
 def open_to_look(path: Path) -> sqlite3.Connection:

@@ -6,6 +6,7 @@ Run as a script it serves that file; see `Disk`.
 """
 
 import contextlib
+import ctypes
 import json
 import os
 import shutil
@@ -21,6 +22,7 @@ SECTOR = 512
 HEADER = struct.Struct("<cQI")  # kind, offset, bytes that follow
 WRITE, FLUSH, MARK = b"w", b"f", b"m"
 WAIT_S = 30.0
+CLONE_NEWNS, MS_REC, MS_PRIVATE = 0x20000, 0x4000, 0x40000
 
 
 def run(*argv):
@@ -33,6 +35,26 @@ def make_file_system(image):
         file.truncate(SIZE)
     options = "lazy_itable_init=0,lazy_journal_init=0"
     run("mkfs.ext4", "-q", "-F", "-b", "4096", "-J", "size=4", "-E", options, str(image))
+
+
+@contextlib.contextmanager
+def own_mounts():
+    """Mounts that only this thread and its children see; all are gone when the last one ends."""
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def must(result):
+        if result != 0:
+            raise OSError(ctypes.get_errno(), "no mount namespace")
+
+    folder = Path.cwd()
+    with Path("/proc/thread-self/ns/mnt").open() as outside:
+        must(libc.unshare(CLONE_NEWNS))
+        try:
+            must(libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None))
+            yield
+        finally:
+            must(libc.setns(outside.fileno(), CLONE_NEWNS))
+            os.chdir(folder)
 
 
 @contextlib.contextmanager

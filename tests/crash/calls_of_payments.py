@@ -6,7 +6,7 @@ ALL = "CRASH_CALLS_ALL" in os.environ
 """Also the calls that only read, and combinations that neither disk nor network brings about."""
 FAULTS = {"KILL": "signal=KILL", "EIO": "error=EIO", "ENOSPC": "error=ENOSPC"}
 
-JOURNAL = ("pwrite64", "fdatasync", "fcntl")
+JOURNAL = ("pwrite64", "fdatasync", "fcntl", "newfstatat")
 OTHERS = (
     *("write", "sendto", "recvfrom", "connect", "read", "close"),
     *("poll", "ioctl", "socket", "setsockopt", "getsockopt"),

@@ -11,6 +11,7 @@ Run as a script: JOURNAL MARKS LIFE COUNT [WORSE].
 import itertools
 import json
 import os
+import sqlite3
 import sys
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from kiosk.core.states import Ready
 from kiosk.errors import JournalWriteError
 from kiosk.messages import CameraState, Hello, Sighting, Symbol
 from kiosk.payment import journal as journal_module
+from kiosk.payment.clock import WallClock
 from kiosk.payment.informant import Informant
 from kiosk.payment.journal import Journal
 from kiosk.payment.journal_files import beside, size_of
@@ -55,6 +57,10 @@ def code_of(life, number):
 def fate_of(number):
     fate = FATES[number % len(FATES)]
     return "approved" if fate == "spilled" and number % SPILL_EVERY > len(FATES) else fate
+
+
+class RefusedError(Exception):
+    """The kiosk found its journal and stays out of service."""
 
 
 class _Nobody:
@@ -125,14 +131,14 @@ class Till:
         """Open, and recover, as `kiosk run` does.
 
         Raises:
-            AssertionError: The journal cannot be used.
+            RefusedError: The journal cannot be used.
         """
         self.mark = mark
         self.mailbox = Mailbox()
         self.code = self.fate = None
         self._now_s = 1000.0
         self.store = Store(path)
-        assert self.store.trouble is None, self.store.trouble
+        self._must_be_in_service()
         self._loop = Loop(
             Outside(
                 mailbox=self.mailbox,
@@ -147,12 +153,14 @@ class Till:
                 hands=None,
                 press_after_s=None,
                 keep_days=30,
+                # A machine that has just started waits for it, and this is not about clocks.
+                wall_clock=WallClock(is_set=lambda: True),
             ),
             POLICY,
             lambda: self._now_s,
         )
         self._loop._begin()
-        assert self.store.trouble is None, self.store.trouble
+        self._must_be_in_service()
         self._handle(
             ScannerSaid(Hello(version="1", engines=["test"], camera="test")),
             events.TroubleEnded(Reason.SCANNER_DOWN),
@@ -179,6 +187,12 @@ class Till:
             self.mailbox.post(item)
         while (item := self.mailbox.take(0)) is not None:
             self._loop._handle(item)
+
+    def _must_be_in_service(self):
+        if self.store.trouble is not None:
+            reason, detail = self.store.trouble
+            self.close()
+            raise RefusedError(f"{reason.value}: {detail}")
 
     def _wait_until_ready(self):
         while not (self.store.trouble is None and isinstance(self._loop._state, Ready)):
@@ -247,6 +261,12 @@ def _pragmas(*statements):
     return arrange
 
 
+def _rollback_journal():
+    # A second connection that has read the database would keep it in WAL mode.
+    journal_module.open_to_look = sqlite3.connect
+    _pragmas("PRAGMA journal_mode = DELETE")()
+
+
 def _spill_without_sync():
     os.fsync = lambda fd: None  # SQLite has its own
 
@@ -254,7 +274,7 @@ def _spill_without_sync():
 WORSE = {
     "synchronous=NORMAL": _pragmas("PRAGMA synchronous = NORMAL"),
     "synchronous=OFF": _pragmas("PRAGMA synchronous = OFF"),
-    "rollback journal with FULL": _pragmas("PRAGMA journal_mode = DELETE"),
+    "rollback journal with FULL": _rollback_journal,
     "request before row": MISBEHAVIOURS["request-before-row"],
     "cue before commit": MISBEHAVIOURS["cue-before-row"],
     "spill without sync": _spill_without_sync,

@@ -54,9 +54,11 @@ def main(request):
     sale = customers.sell(journal, say, life, worse=request["worse"])
     try:
         till = next(sale)
-    except AssertionError as error:
+    except customers.RefusedError as error:
+        with contextlib.suppress(sqlite3.Error):
+            copy_out(journal, OUT / f"{life}.db")
         say(refused=str(error))
-        time.sleep(60)
+        time.sleep(600)  # until the power goes
     copy_out(journal, OUT / f"{life}.db")
     say(recovered=True)
     if request["again"]:

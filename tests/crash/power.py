@@ -8,6 +8,7 @@ the device too early or without a flush is the business of `blocks.py`.
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -50,8 +51,8 @@ class Guest:
         self.said, self._begun, self._rest = [], b"", []
         self._process = subprocess.Popen(
             [
-                *("unshare", "--pid", "--fork", "--kill-child"),
                 *(sys.executable, "-I", "-S", str(HERE / "guest_kernel.py")),
+                *("unshare", "--pid", "--fork", "--kill-child"),
                 *(KERNEL, "mem=160M", "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro"),
                 *(f"ubda={disk}", f"uml_dir={folder}/uml", "con=null", "con0=fd:0,fd:1"),
                 *("panic=-1", "quiet", NOT_AT_BOOT, *ONLY_SSE, f"init={sys.executable}"),
@@ -93,7 +94,11 @@ class Guest:
     def cut(self):
         """Take its power; returns when nothing of it is left. Safe to call twice."""
         if self._process.poll() is None:
-            self._process.kill()
+            # Its first process, so that `unshare` is left to reap it, not whoever adopts orphans.
+            pid = self._process.pid
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            for victim in map(int, children or [pid]):
+                os.kill(victim, signal.SIGKILL)
         while not self._process.stdout.closed and self._hear():
             pass  # every process of the guest holds the console: its end is theirs
         self._process.wait()

@@ -1,9 +1,13 @@
 """What must hold after any cut: the marks of `customers.py` against the journal as recovered."""
 
+import contextlib
+import sqlite3
 from types import SimpleNamespace
 
 from audit import Record, without_outcome
 from audit import faults_of as faults_in_record
+
+REFUSAL = "the kiosk stays out of service"
 
 
 def faults_of(path, marks):
@@ -30,3 +34,15 @@ def faults_of(path, marks):
             faults.append("an outcome that was kept beside the journal is lost")
     faults += [f"{intent} is still open" for intent in without_outcome(path)]
     return faults
+
+
+def faults_of_refused(path, marks, why):
+    """The same where the kiosk refuses its journal, which no cut may bring about either."""
+    faults = []
+    with contextlib.suppress(sqlite3.Error):
+        faults = faults_of(path, marks)
+    return [*faults, f"{REFUSAL}: {why}"]
+
+
+def is_refusal(fault):
+    return fault.startswith(REFUSAL)

@@ -6,6 +6,7 @@ journal and the gateway's ledger after a restart.
 """
 
 import itertools
+import time
 from collections import Counter
 
 import pytest
@@ -154,6 +155,7 @@ def test_a_card_that_fails_from_now_on(injection, traced, gateway):
             lambda s: s.state == "out_of_service" and "journal_unwritable" in s.reasons
         )
         traced.scanner.show(a_code())
+        time.sleep(0.5)  # until it has seen that one; afterwards it might serve it
 
     traced.ready()
     assert traced.pay(last := a_code()).outcome == "approved"

@@ -33,23 +33,34 @@ UNHURRIED = {"unknown_pause_s": 0, "max_consecutive_unknown": 100}
 
 
 def test_another_customers_code_or_press_in_between(kiosk, gateway):
-    mine, theirs = a_code(), a_code()
-    kiosk.read(mine)
+    """Another customer's code or press in between."""
+    mine, theirs, third = a_code(), a_code(), a_code()
+    first = kiosk.read(mine).intent
 
-    # The other's code ends the offer: neither may press for the other.
-    state = kiosk.show(theirs, lambda s: s.state != "awaiting_confirm" or s.cue != "press_to_pay")
+    # The other's code takes the place, and the hand that was on its way pays for nobody.
+    kiosk.show(theirs, lambda s: s.state == "awaiting_confirm" and s.intent != first)
+    kiosk.press(after_s=0)
+    assert kiosk.control.state.state == "awaiting_confirm"
+    assert gateway.ledger.requests == ()
     kiosk.press()
-    assert state.outcome is None
-    kiosk.control.wait(lambda s: s.state in ("ready", "concluded", "awaiting_confirm"))
-    assert all(request.code != mine for request in gateway.ledger.requests)
+    assert kiosk.control.wait("concluded").outcome == "approved"
+    assert [request.code for request in gateway.ledger.requests] == [theirs]
 
-    # Alone and held long enough, the other's payment goes its own way.
-    assert kiosk.pay(a_code()).outcome == "approved"
-    assert all(request.code != mine for request in gateway.ledger.requests)
-    assert faults_of(kiosk.journal_path, gateway.ledger) == []
+    # Both at once: nobody may pay with the code of somebody else.
+    kiosk.ready()
+    kiosk.read(third)
+    kiosk.scanner.hold_up(third, mine)
+    kiosk.control.wait(lambda s: s.cue == "not_accepted")
+    kiosk.press()
+    kiosk.scanner.hold_up()
+    assert kiosk.control.state.state == "ready"
+    assert [request.code for request in gateway.ledger.requests] == [theirs]
+    told = [(theirs, kiosk.control.cues())]
+    assert faults_of(kiosk.journal_path, gateway.ledger, told) == []
 
 
 def test_crash_while_submitting_then_the_same_customer_with_a_fresh_code(kiosk_at):
+    """Crash while submitting, then the same customer with a fresh code."""
     with SandboxGateway(latency_s=0.5) as gateway:
         kiosk = kiosk_at(gateway.url).start()
         first, fresh = a_code(), a_code()
@@ -90,6 +101,7 @@ def hasty(kiosk_at):
 
 
 def test_a_late_answer_while_the_next_customer_stands_there(hasty):
+    """A late answer while the next customer stands there."""
     late, here = a_code(), a_code()
     unknown_and_acknowledged(hasty, late)
     intent = hasty.as_json("journal", "unresolved")[0]["intent"]
@@ -109,6 +121,7 @@ def test_a_late_answer_while_the_next_customer_stands_there(hasty):
 
 
 def test_resolved_by_staff_as_declined_then_a_late_approval(kiosk_at, gateway):
+    """Resolved by staff as declined, then a late approval: a conflict, counted as approved."""
     kiosk = kiosk_at(gateway.url, limits=UNHURRIED).start()
     gateway.set_fault("hang-up-charged", times=1)
     unknown_and_acknowledged(kiosk, a_code())
@@ -142,9 +155,11 @@ def test_resolved_by_staff_as_declined_then_a_late_approval(kiosk_at, gateway):
     assert [kind for _, kind, _ in kiosk.rows()] == [
         *("sending", "unknown", "resolved_declined", "approved", "resolved_approved")
     ]
+    assert faults_of(kiosk.journal_path, gateway.ledger) == []
 
 
 def test_an_answer_with_the_payment_id_of_an_earlier_row(kiosk_at, gateway):
+    """An answer with the payment_id of an earlier row."""
     kiosk = kiosk_at(gateway.url, limits=UNHURRIED).start()
     assert kiosk.pay(a_code()).outcome == "approved"
     gateway.set_fault("payment-id-repeated", times=1)
@@ -154,9 +169,14 @@ def test_an_answer_with_the_payment_id_of_an_earlier_row(kiosk_at, gateway):
 
     (waiting,) = kiosk.as_json("journal", "unresolved")
     assert "payment_id_known" in waiting["flags"]
+    assert len(gateway.ledger.charges) == len(gateway.ledger.requests) == 2
+    # The row keeps what the answer said, and that is all that is wrong.
+    (repeated,) = faults_of(kiosk.journal_path, gateway.ledger)
+    assert "has the payment_id of" in repeated
 
 
 def test_a_used_code_after_an_approved_and_after_an_unknown_payment(kiosk_at, gateway):
+    """A used code after an approved and after an unknown payment."""
     kiosk = kiosk_at(gateway.url, limits=UNHURRIED).start()
     paid, doubtful = a_code(), a_code()
     assert kiosk.pay(paid).outcome == "approved"
@@ -182,6 +202,7 @@ def test_a_used_code_after_an_approved_and_after_an_unknown_payment(kiosk_at, ga
 
 @pytest.mark.parametrize("fault", [None, "hang-up-charged"])
 def test_a_hosts_offer_posted_again_after_a_restart(fault, kiosk_at, gateway):
+    """A host's offer posted again after a restart."""
     kiosk = kiosk_at(gateway.url, offer=HOST, limits=UNHURRIED).start()
     offer = Offer(amount_sum=2500, label="Tea", reference="ORDER-7")
     kiosk.control.wait(lambda s: s.cue == "waiting")

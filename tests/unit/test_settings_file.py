@@ -151,7 +151,8 @@ ONE_MISTAKE = [
     ("panel:\n  led_pin: 18", 6, "panel.buzzer_pin: 18 is the pin of led_pin as well"),
     ("limits:\n  max_amount_sum: 10000", 4, "offer.amount_sum: 15000 sum is above "
      "limits.max_amount_sum (10000)"),
-    ("control:\n  socket: /run/kiosk/scanner.sock", 6, "control.socket: is also scanner.socket"),
+    ("control:\n  socket: /run/kiosk-scanner/scanner.sock", 6, "control.socket: is also "
+     "scanner.socket"),
     (f"control:\n  socket: /{'x' * 107}", 6, "has 108 bytes; the path of a socket has"),
     ("journal:\n  path: ~/j.db", 6, "journal.path: ~/j.db begins with ~"),
     ("locale:\n  timezone: asia/tashkent", 6, "locale.timezone: asia/tashkent is no time zone of "

@@ -73,13 +73,16 @@ def locked(name):
 
 def what_is_missing(wanted, found):
     """Dependencies that a lock lacks, or has in a version that was not asked for."""
-    missing = []
-    for line in wanted:
-        asked = Requirement(line)
-        versions = found.get(canonicalize_name(asked.name), set())
-        if not versions or not all(asked.specifier.contains(version) for version in versions):
+    asked = [Requirement(line) for line in wanted]
+    missing, fits = [], {}
+    for line, one in zip(wanted, asked, strict=True):
+        # One package may be asked for twice, in other versions for other Pythons.
+        name = canonicalize_name(one.name)
+        versions = {v for v in found.get(name, set()) if one.specifier.contains(v)}
+        fits.setdefault(name, set()).update(versions)
+        if not versions:
             missing.append(line)
-    return missing
+    return missing + [f"{name}=={v}" for name in fits for v in found.get(name, set()) - fits[name]]
 
 
 # The locks

@@ -2,12 +2,14 @@
 
 import csv
 import io
+import re
 import unicodedata
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from kiosk.payment import csv_cells
 from kiosk.payment import journal_report as report
 from kiosk.payment.journal_report import Entry, as_csv
 
@@ -102,3 +104,50 @@ def test_a_careless_export_would_be_noticed(careless, monkeypatch):
     monkeypatch.setattr(report, "_cell", lambda value: careless(str(value or "")))
     assert formulas_in(as_csv([entry(detail=" @SUM(1)")]))
     assert formulas_in(as_csv([entry(detail="a;=1")]))
+
+
+MISREAD = [
+    *("00000011", "1234567890e12", "1E+5", "998712565009", "50502044301381396427"),
+    *("1-2", "3/4", "12:30", "2026-11-24", "1.5", "1,5", "10 000", "5 %", "$5"),
+    *("MAR-12", "12 Jan", "Jan 2026", "12 мая", "12 pm", "TRUE", "false"),
+]
+TAKEN_AS_TEXT = [
+    "696e0246c9a128176d5934d8",
+    "order-42",
+    "Tea 2",
+    "Чай 2",
+    "K7Q2-9FDM-4RTA",
+    "March",
+]
+
+
+def a_row(**texts):
+    head, row = csv.reader(io.StringIO(as_csv([entry(**texts)]), newline=""))
+    return dict(zip(head, row, strict=True))
+
+
+@pytest.mark.parametrize("text", MISREAD)
+def test_text_that_a_spreadsheet_would_change_has_an_apostrophe(text):
+    """Quotes do not prevent it: LibreOffice 7.4 made 11 of "00000011", Excel does so too."""
+    row = a_row(payment_id=text, kkm_id=text, reference=text, why=text)
+    assert {row[name] for name in ("payment_id", "kkm_id", "reference", "why")} == {"'" + text}
+    assert row["amount_sum"] == "1"
+
+
+@pytest.mark.parametrize("text", TAKEN_AS_TEXT)
+def test_text_that_is_taken_as_it_is_has_none(text):
+    assert a_row(payment_id=text, reference=text)["payment_id"] == text
+
+
+def test_an_apostrophe_is_enough(monkeypatch):
+    assert a_row(reference="+5")["reference"] == "'+5"
+    monkeypatch.setattr(report, "_text_cell", lambda value: value)
+    assert a_row(kkm_id="00000011")["kkm_id"] == "00000011"  # which is what it prevents
+
+
+@given(texts)
+def test_a_quick_look_at_plain_text_finds_what_the_long_one_finds(text):
+    quick = csv_cells.harmless(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(csv_cells, "_PERHAPS", re.compile(""))
+        assert csv_cells.harmless(text) == quick

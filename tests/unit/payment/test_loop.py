@@ -13,6 +13,7 @@ from kiosk.core.intent import Answer, Outcome
 from kiosk.core.memory import Policy
 from kiosk.core.offer import Offer
 from kiosk.core.states import Concluded
+from kiosk.core.transitions import CONCLUDED_S
 from kiosk.errors import JournalWriteError
 from kiosk.messages import CameraState, Hello, Pulse, Sighting, Symbol
 from kiosk.payment import loop as loop_module
@@ -332,3 +333,24 @@ def test_a_phone_held_up_does_not_put_off_the_outcome_that_waits(desk):
         desk.loop._handle(item)
 
     assert desk.loop._retry_at_s == due_s < float("inf")
+
+
+def test_however_long_its_row_takes_the_customer_is_told_for_as_long_as_ever(tmp_path, policy):
+    now_s = [1000.0]
+    desk = Desk(tmp_path / "journal.db", policy, clock=lambda: now_s[0])
+    desk.submits()
+    desk.loop._begin()
+    while (item := desk.mailbox.take(0)) is not None:
+        desk.loop._handle(item)
+    write = desk.store.journal.record_outcome
+
+    def takes_long(*args, **kwargs):
+        now_s[0] += 20
+        write(*args, **kwargs)
+
+    desk.store.journal.record_outcome = takes_long
+    desk.loop._handle(events.OutcomeKnown("ID-1", APPROVED))
+
+    assert isinstance(desk.loop._state, Concluded)
+    assert desk.loop._state.ends_s == now_s[0] + CONCLUDED_S[Outcome.APPROVED]
+    desk.store.close()
