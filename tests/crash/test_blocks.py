@@ -30,7 +30,7 @@ from kiosk.core.intent import Intent
 from kiosk.payment.loop import Loop
 
 STATES = int(os.environ.get("BLOCK_STATES", "500"))
-PARTS = 2
+PARTS = 4
 PAYMENTS = 22
 STATES_OF_A_CONTROL = 60
 NEXT_CODE = customers.code_of(999_999, 0)

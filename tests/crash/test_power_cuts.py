@@ -19,7 +19,7 @@ from promises import faults_of, faults_of_refused, is_refusal
 from tools import figure, need
 
 CUTS = int(os.environ.get("POWER_CUTS", "24"))
-PARTS = 2
+PARTS = 4
 CUTS_OF_A_DISK = 12
 MOST_CUTS_OF_A_CONTROL = 12
 LONGEST_SALE_S = 0.15
