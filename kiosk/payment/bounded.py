@@ -26,6 +26,15 @@ class BoundedResponse(HTTPResponse):
         super().__init__(*args, **kwargs)
         self.fp = io.BufferedReader(_Counted(self.fp.detach()))
 
+    def begin(self) -> None:
+        """Read the head; one with a line that is no header is not taken for a shorter one.
+
+        What stands behind such a line is silently left out, a Content-Length among it.
+        """
+        super().begin()
+        if self.headers.get_payload():
+            raise UnreadableError("its head breaks the rules of HTTP")
+
 
 class _Counted(io.RawIOBase):
     def __init__(self, raw: io.RawIOBase) -> None:

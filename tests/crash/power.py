@@ -5,6 +5,7 @@ disk. What it wrote stays in the disk's file on the host, flushed or not: a writ
 the device too early or without a flush is the business of `blocks.py`.
 """
 
+import contextlib
 import json
 import os
 import select
@@ -49,20 +50,20 @@ class Guest:
         # The kernel has its own way with spaces and quotes on its command line.
         argument = json.dumps(request).encode().hex()
         self.said, self._begun, self._rest = [], b"", []
-        self._process = subprocess.Popen(
-            [
-                *(sys.executable, "-I", "-S", str(HERE / "guest_kernel.py")),
-                *("unshare", "--pid", "--fork", "--kill-child"),
-                *(KERNEL, "mem=160M", "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro"),
-                *(f"ubda={disk}", f"uml_dir={folder}/uml", "con=null", "con0=fd:0,fd:1"),
-                *("panic=-1", "quiet", NOT_AT_BOOT, *ONLY_SSE, f"init={sys.executable}"),
-                *("--", "-B", str(HERE / "guest_life.py"), argument),
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            bufsize=0,
-        )
+        self._errors = folder / "errors"
+        command = [
+            *(sys.executable, "-I", "-S", str(HERE / "guest_kernel.py")),
+            *("unshare", "--pid", "--fork", "--kill-child"),
+            *(KERNEL, "mem=160M", "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro"),
+            *(f"ubda={disk}", f"uml_dir={folder}/uml", "con=null", "con0=fd:0,fd:1"),
+            *("panic=-1", "loglevel=1", NOT_AT_BOOT, *ONLY_SSE, f"init={sys.executable}"),
+            *("--", "-B", str(HERE / "guest_life.py"), argument),
+        ]
+        # What is said outside the guest may not stand in the middle of one of its lines.
+        with self._errors.open("wb") as errors:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, bufsize=0
+            )
 
     def listen(self, seconds):
         """Hear the console for some time."""
@@ -78,7 +79,8 @@ class Guest:
             left_s = max(0.0, deadline_s - time.monotonic())
             ready, _, _ = select.select([self._process.stdout], [], [], left_s)
             alive = ready and self._hear() and not any(PANIC in line for line in self._rest)
-            assert alive, "\n".join(["the guest fails", *self._rest[:40]])
+            said = [*self._rest[:40], self._errors.read_text(errors="replace")]
+            assert alive, "\n".join(["the guest fails", *said])
 
     def _hear(self):
         data = os.read(self._process.stdout.fileno(), 65_536)
@@ -98,7 +100,8 @@ class Guest:
             pid = self._process.pid
             children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
             for victim in map(int, children or [pid]):
-                os.kill(victim, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):  # it ended by itself
+                    os.kill(victim, signal.SIGKILL)
         while not self._process.stdout.closed and self._hear():
             pass  # every process of the guest holds the console: its end is theirs
         self._process.wait()

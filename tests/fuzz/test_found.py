@@ -17,7 +17,9 @@ from kiosk.messages import (
     encode,
 )
 from kiosk.payment import control as controls
+from kiosk.payment.bounded import BoundedResponse
 from kiosk.payment.control import Control
+from kiosk.payment.gateway_trouble import UnreadableError
 from kiosk.payment.mailbox import Mailbox
 from kiosk.settings_file import MAX_FINDINGS, load_settings
 from kiosk.yaml_source import MOST_TROUBLES, SourceError, read_text
@@ -148,3 +150,16 @@ def test_the_longest_texts_of_others_fit_into_a_line_of_ours(sign):
     assert len(encode(CameraState(ok=False, detail=text))) <= MAX_LINE_BYTES
     state = State(state="out_of_service", details={"camera_down": text, "scanner_down": text})
     assert list(LineReader().feed(encode(state))) == [encode(state)[:-1]]
+
+
+@pytest.mark.parametrize("line", [b"\rb\n", b"no header\r\n"])
+def test_a_line_that_is_no_header_does_not_hide_those_behind_it(line):
+    """Its Content-Length was left out, and a cut body would have passed for a whole one."""
+    body = b'{"data":null,"error":{"code":1},"is_success":false}'
+    head = b"HTTP/1.1 200 OK\r\n%sContent-Length: 999\r\n\r\n" % line
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(head + body)
+        theirs.shutdown(socket.SHUT_WR)
+        with BoundedResponse(ours, method="POST") as answer, pytest.raises(UnreadableError):
+            answer.begin()
