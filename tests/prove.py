@@ -28,7 +28,7 @@ RUNS = {
         ["crash/test_crash_states.py"],
         {"CRASH_STATES_RECORDINGS": "20", "CRASH_STATES_RANDOM": "200"},
     ),
-    "blocks": (["crash/test_blocks.py"], {"BLOCK_STATES": "5000"}),
+    "blocks": (["crash/test_blocks.py"], {"BLOCK_STATES": "10000"}),
     "power": (["crash/test_power_cuts.py"], {"POWER_CUTS": "1000"}),
     "faults": (["integration/test_gateway_faults.py"], {"KIOSK_FAULT_RUNS": "10"}),
     "cuts": (["network/test_cuts.py"], {"KIOSK_CUT_EVERY_BYTE": "1"}),
