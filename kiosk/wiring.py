@@ -40,7 +40,7 @@ def build_payment(settings: Settings, config: Sequence[Path], *, own_scanner: bo
 
     from kiosk.core.events import StopRequested
     from kiosk.payment.mailbox import Mailbox
-    from kiosk.payment.scanner_link import SERVED_BACK_OFF_S, ScannerLink
+    from kiosk.payment.scanner_link import ScannerLink
     from kiosk.payment.store import Store
 
     mailbox = Mailbox()
@@ -50,11 +50,7 @@ def build_payment(settings: Settings, config: Sequence[Path], *, own_scanner: bo
     with contextlib.ExitStack() as closing:
         store = Store(Path(settings.journal.path))
         closing.callback(store.close)
-        link = ScannerLink(
-            _scanner_source(settings, config, own_scanner=own_scanner),
-            mailbox.post,
-            most_back_off_s=None if own_scanner else SERVED_BACK_OFF_S,
-        )
+        link = ScannerLink(_scanner_source(settings, config, own_scanner=own_scanner), mailbox.post)
         link.open_early()
         closing.callback(link.stop)
 

@@ -33,8 +33,6 @@ SILENT_FOR_S = 5.0
 STOP_WITHIN_S = 1.0
 FIRST_BACK_OFF_S = 0.5
 MOST_BACK_OFF_S = 30.0
-SERVED_BACK_OFF_S = 2.0
-"""For a scanner that others restart: knocking costs nothing, waiting costs sales."""
 HEALTHY_AFTER_S = 60.0
 RECEIVE_BYTES = 65_536
 MOST_MESSAGES_A_S = 500
@@ -45,7 +43,13 @@ _decoder: msgspec.json.Decoder[FromScanner] = msgspec.json.Decoder(FromScanner)
 
 
 class Source(Protocol):
-    """Where a connected scanner comes from."""
+    """Where a connected scanner comes from.
+
+    Attributes:
+        most_back_off_s: The longest pause before it is opened again.
+    """
+
+    most_back_off_s: float
 
     def open(self) -> socket.socket:
         """A connected stream socket.
@@ -60,6 +64,8 @@ class Source(Protocol):
 
 class Child:
     """Starts the scanner as a child with one end of a socket pair."""
+
+    most_back_off_s = MOST_BACK_OFF_S
 
     def __init__(self, command: Sequence[str]) -> None:
         """`command` takes the descriptor's number as one more argument."""
@@ -102,6 +108,8 @@ class Child:
 class Served:
     """Connects to a scanner that runs by itself and serves `scanner.socket`."""
 
+    most_back_off_s = 2.0  # others restart it: knocking costs nothing, waiting costs sales
+
     def __init__(self, path: Path) -> None:
         self._path = path
 
@@ -125,15 +133,8 @@ class Served:
 class ScannerLink:
     """Threads: `start`, `want` and `stop` from the main thread; it posts to the mailbox."""
 
-    def __init__(
-        self,
-        source: Source,
-        post: Callable[[Post], None],
-        *,
-        most_back_off_s: float | None = None,
-    ) -> None:
+    def __init__(self, source: Source, post: Callable[[Post], None]) -> None:
         self._source = source
-        self._most_back_off_s = most_back_off_s
         self._post = post
         self._wanted = False
         self._stopping = False
@@ -183,7 +184,7 @@ class ScannerLink:
                 log.warning("scanner gone", extra={"detail": detail, "again_in_s": back_off_s})
                 self._post(events.TroubleBegan(Reason.SCANNER_DOWN, f"scanner: {detail}"))
                 self._pause(back_off_s)
-                back_off_s = min(back_off_s * 2, self._most_back_off_s or MOST_BACK_OFF_S)
+                back_off_s = min(back_off_s * 2, self._source.most_back_off_s)
         except BaseException as error:  # noqa: BLE001 - nothing dies quietly
             self._post(ThreadDied(self._thread.name, error))
         finally:

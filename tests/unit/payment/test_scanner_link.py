@@ -55,6 +55,8 @@ def test_how_a_child_ended_is_told(program, said, monkeypatch):
 class Peer:
     """A scanner that is played, one connection after the other."""
 
+    most_back_off_s = 0.02
+
     def __init__(self):
         self.theirs = []
         self.ended = 0
@@ -119,7 +121,6 @@ def test_what_is_no_message_ends_the_connection_not_the_thread(linked, data):
 
 def test_it_waits_longer_each_time_while_nobody_is_there(linked, monkeypatch):
     peer, mailbox, link = linked
-    monkeypatch.setattr(scanner_link, "MOST_BACK_OFF_S", 0.02)
     peer.absent = True
     link.open_early()
     link.start()
@@ -213,7 +214,7 @@ def test_a_scanner_that_others_restart_is_asked_for_again_and_again(monkeypatch,
     monkeypatch.setattr(scanner_link, "FIRST_BACK_OFF_S", 0.01)
     peer, mailbox = Peer(), Mailbox()
     peer.absent = True
-    link = ScannerLink(peer, mailbox.post, most_back_off_s=0.02)
+    link = ScannerLink(peer, mailbox.post)
     link.start()
     for _ in range(5):
         assert mailbox.take(WAIT_S) is not None
@@ -221,3 +222,4 @@ def test_a_scanner_that_others_restart_is_asked_for_again_and_again(monkeypatch,
 
     pauses = [r.again_in_s for r in caplog.records if r.message == "scanner gone"]
     assert pauses[:5] == [0.01, 0.02, 0.02, 0.02, 0.02]
+    assert Served.most_back_off_s < Child.most_back_off_s
