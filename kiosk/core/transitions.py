@@ -55,6 +55,11 @@ def conclude(memory: Memory, outcome: Outcome, intent_id: str | None, now_s: flo
     return state, (effects.Show(CUE_OF[outcome]),)
 
 
+def told_late(state: Concluded, late_s: float) -> Concluded:
+    """The row before the cue took its time; the customer is told for as long as ever."""
+    return replace(state, ends_s=state.ends_s + late_s)
+
+
 def busy(event: Event) -> tuple[Effect, ...]:
     """Answers to commands that a running payment refuses."""
     match event:

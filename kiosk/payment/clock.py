@@ -58,13 +58,14 @@ class WallClock:
         self._is_set = is_set or is_set_by_a_server
         self._box_ahead_s: float | None = None
         self.is_confirmed = False
+        self._is_believed = False
         self._offset_s = wall_s() - up_s()
         self._steady_since_s = up_s()
 
     @property
     def may_erase(self) -> bool:
         """Whether what is old by it is old; a clock that jumped years ahead erases too early."""
-        return self.is_confirmed or self._steady_s() >= STEADY_S
+        return self._is_believed and (self.is_confirmed or self._steady_s() >= STEADY_S)
 
     def _steady_s(self) -> float:
         """How long nobody has stepped it, as far as this process saw."""
@@ -93,6 +94,11 @@ class WallClock:
             newest_row: Asked only where nobody vouches: when the last row was written, by the
                 clock of then (ISO 8601).
         """
+        said = self._trouble(newest_row)
+        self._is_believed = said is None
+        return said
+
+    def _trouble(self, newest_row: Callable[[], str | None]) -> str | None:
         now_s = self._wall_s()
         self.is_confirmed = False
         if abs(now_s - self._up_s() - self._offset_s) > BOX_AGREES_S:

@@ -28,6 +28,7 @@ from kiosk.core.states import (
     next_deadline_s,
     wants_codes,
 )
+from kiosk.core.transitions import told_late
 from kiosk.errors import CodeSpentError, JournalError, JournalWriteError
 from kiosk.payment.clock import WallClock
 from kiosk.payment.control import Control
@@ -174,9 +175,7 @@ class Loop:
             self._check_clock()
         if now_s >= self._look_at_s and isinstance(self._state, Ready | OutOfService | Concluded):
             self._look_at_disk()
-        # What was kept too long is known by the wall clock: a wrong one would erase too early.
-        has_time = all(reason is not Reason.CLOCK_IMPLAUSIBLE for reason in self._reasons())
-        if has_time and now_s >= self._tidy_at_s and isinstance(self._state, Ready | OutOfService):
+        if now_s >= self._tidy_at_s and isinstance(self._state, Ready | OutOfService):
             self._tidy_at_s = now_s + TIDY_EVERY_S
             self._tidy()
 
@@ -191,16 +190,13 @@ class Loop:
             return
         if journal is not None:
             journal.is_clock_confirmed = wall_clock.is_confirmed
-        known = Reason.CLOCK_IMPLAUSIBLE in self._reasons()
+        known = any(r is Reason.CLOCK_IMPLAUSIBLE for r, _ in self._state.memory.troubles)
         if said is not None and not known:
             log.warning("the clock cannot be believed", extra={"detail": said})
             self._step(events.TroubleBegan(Reason.CLOCK_IMPLAUSIBLE, said))
         elif said is None and known:
             log.info("the clock can be believed")
             self._step(events.TroubleEnded(Reason.CLOCK_IMPLAUSIBLE))
-
-    def _reasons(self) -> list[Reason]:
-        return [reason for reason, _ in self._state.memory.troubles]
 
     def _look_at_disk(self) -> None:
         """Before a customer is invited, not when one has pressed."""
@@ -410,9 +406,7 @@ class Loop:
             self._state, wishes = step(self._state, self._due[0], now_s, self._policy)
             self._carry_out(wishes)
             if isinstance(self._state, Concluded) and not was_telling:
-                # The row came first; however long it took, the customer is told as long as ever.
-                took_s = self._clock() - now_s
-                self._state = replace(self._state, ends_s=self._state.ends_s + took_s)
+                self._state = told_late(self._state, self._clock() - now_s)
             self._due.popleft()
         self._tell()
 

@@ -154,6 +154,13 @@ def test_what_is_old_is_known_where_somebody_vouches_or_nobody_stepped_it_for_lo
     assert machine.clock.may_erase
 
 
+def test_nothing_is_old_by_a_clock_that_cannot_be_right():
+    machine = Machine(now=LATEST + timedelta(days=1), is_set=True)
+    machine.passes(STEADY_S)
+    assert machine.trouble() is not None
+    assert not machine.clock.may_erase
+
+
 def test_small_corrections_are_no_steps():
     machine = Machine(up_s=NOBODY_SETS_IT_S)
     for _ in range(60):
