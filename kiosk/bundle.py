@@ -5,6 +5,7 @@ must not keep the rest from being told.
 """
 
 import contextlib
+import dataclasses
 import io
 import json
 import os
@@ -159,13 +160,7 @@ def _configuration(config: Sequence[Path]) -> str:
 
 
 def _line(finding: Finding) -> str:
-    line = {
-        "check": finding.check,
-        "ok": finding.ok,
-        "detail": finding.detail,
-        "advice": finding.advice,
-    }
-    return json.dumps(line, ensure_ascii=False) + "\n"
+    return json.dumps(dataclasses.asdict(finding), ensure_ascii=False) + "\n"
 
 
 def _state(settings: Settings) -> str:

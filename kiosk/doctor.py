@@ -3,6 +3,7 @@
 Only looks: no request moves money, no pin is driven, no row is written.
 """
 
+import dataclasses
 import json
 import os
 import shutil
@@ -45,13 +46,7 @@ def examine(config: Sequence[Path], *, as_json: bool, bundle: Path | None = None
     for finding in findings if bundle is None else _whatever_happens(findings):
         found.append(finding)
         if as_json:
-            line = {
-                "check": finding.check,
-                "ok": finding.ok,
-                "detail": finding.detail,
-                "advice": finding.advice,
-            }
-            print(json.dumps(line, ensure_ascii=False), flush=True)
+            print(json.dumps(dataclasses.asdict(finding), ensure_ascii=False), flush=True)
         else:
             print(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.check}: {finding.detail}")
             if finding.advice:
@@ -142,14 +137,14 @@ def _newest_row_at(settings: Settings) -> str | None:
     try:
         with closing(Journal.open_to_read(path)) as db, translated(path):
             found = db.execute("SELECT at FROM row ORDER BY seq DESC LIMIT 1").fetchone()
-    except JournalError:
+    except (JournalError, PermissionError):
         return None  # its own check says so
     return None if found is None else str(found[0])
 
 
 def _disk(settings: Settings) -> Finding:
     folder = Path(settings.journal.path).parent
-    while not folder.exists():
+    while not os.path.exists(folder):  # noqa: PTH110 - Path.exists fails in a closed folder
         folder = folder.parent
     free = shutil.disk_usage(folder).free
     detail = f"{free // (1024 * 1024)} MiB free at {folder}"
@@ -162,12 +157,18 @@ def _disk(settings: Settings) -> Finding:
 
 
 def _journal(settings: Settings) -> Finding:
+    from kiosk.journal_commands import refuse_closed
     from kiosk.payment.journal import Journal
     from kiosk.payment.journal_files import traces_of_earlier
     from kiosk.payment.journal_rows import unresolved_in
     from kiosk.payment.journal_sqlite import translated
 
     path = Path(settings.journal.path)
+    try:
+        refuse_closed(path)
+    except JournalError as error:
+        detail, _, advice = str(error).partition("; ")
+        return Finding("journal", ok=False, detail=detail, advice=advice)
     if not path.exists():
         if traces := traces_of_earlier(path):
             advice = "put it back, or begin anew with `kiosk journal init`"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from kiosk.core.money import format_sum
-from kiosk.errors import JournalBusyError, JournalDamagedError, UsageError
+from kiosk.errors import JournalBusyError, JournalDamagedError, JournalError, UsageError
 from kiosk.messages import Acknowledge, Error, Ok, Resolve
 
 if TYPE_CHECKING:
@@ -117,11 +117,29 @@ def _reading(settings: "Settings") -> Iterator["sqlite3.Connection"]:
     from kiosk.payment.journal import Journal
 
     path = Path(settings.journal.path)
+    refuse_closed(path)
     with closing(Journal.open_to_read(path)) as db:
         try:
             yield db
-        except sqlite3.DatabaseError as error:
-            raise JournalDamagedError(f"{path} cannot be read: {error}") from error
+        except (sqlite3.DatabaseError, ValueError) as error:
+            told = f"{path} cannot be read: {error}; see the README, Journal"
+            raise JournalDamagedError(told) from error
+
+
+def refuse_closed(path: Path, advice: str = "run this as the user of the kiosk") -> None:
+    """Refuse what stands in a folder that this user may not enter.
+
+    By the version of Python, `Path.exists` fails there, or says that there is nothing.
+
+    Raises:
+        JournalError: It names the file, and the advice.
+    """
+    try:
+        path.stat()
+    except PermissionError as error:
+        raise JournalError(f"{path}: {error.strerror}; {advice}") from error
+    except OSError:
+        return  # missing: whoever opens it says so
 
 
 def _entries(db: "sqlite3.Connection", settings: "Settings", day: date | None) -> list["Entry"]:
@@ -322,7 +340,10 @@ def _resolve(args: argparse.Namespace) -> int:
 
 
 def _is_running(settings: "Settings") -> bool:
-    return Path(settings.control.socket).is_socket()
+    try:
+        return Path(settings.control.socket).is_socket()
+    except PermissionError:
+        return False  # the journal is closed as well, and says so
 
 
 def _ask_running(settings: "Settings", command: Resolve) -> str | None:
@@ -349,6 +370,7 @@ def _resolve_here(settings: "Settings", command: Resolve) -> str | None:
     from kiosk.payment.store import Store
 
     path = Path(settings.journal.path)
+    refuse_closed(path)
     if not path.exists():
         return f"there is no journal at {path}"
     _act_as_owner(path)
@@ -376,7 +398,10 @@ def _init(args: argparse.Namespace) -> int:
     from kiosk.payment.journal_replace import put_in_force
 
     path = Path(_settings(args).journal.path)
+    refuse_closed(path)
     _act_as_owner(path)
+    if args.source is not None:
+        refuse_closed(args.source, "copy it to where the user of the kiosk may read and write")
     told = put_in_force(path, args.source)
     if told is None:
         if not args.json:

@@ -65,6 +65,13 @@ def test_usage(argv, capsys):
     assert "usage: kiosk" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("number", ["x", "0", "-1", "1.5", ""])
+def test_a_count_is_a_whole_number(number, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["record", "there", f"--seconds={number}"])
+    assert f"{number!r} is no whole number from 1 on" in capsys.readouterr().err
+
+
 def test_every_command_has_a_summary(capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main(["--help"])
