@@ -15,7 +15,7 @@ for folder in ("integration", "crash", "network", "."):
 settings.register_profile(
     "ordinary",
     deadline=None,  # the machine may be busy; no test here is about time
-    suppress_health_check=[HealthCheck.too_slow],
+    suppress_health_check=[HealthCheck.too_slow],  # for the same reason
     derandomize=True,  # the ordinary run says the same on every machine
     database=None,
 )
@@ -40,6 +40,26 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.section("figures")
         for line in sorted(lines):
             terminalreporter.write_line(line)
+
+
+@pytest.fixture
+def plant(tmp_path):
+    """Code that each Python process of the test runs first; returns the environment for it."""
+
+    def put(text):
+        folder = tmp_path / f"plant-{len(list(tmp_path.glob('plant-*')))}"
+        folder.mkdir()
+        (folder / "sitecustomize.py").write_text(text, encoding="utf-8")
+        return {"PYTHONPATH": str(folder)}
+
+    return put
+
+
+@pytest.fixture
+def unmeasured(monkeypatch):
+    """Processes of the test that leave no coverage, since they could not: see who asks for it."""
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+    monkeypatch.delenv("COVERAGE_PROCESS_START", raising=False)
 
 
 @pytest.fixture

@@ -33,6 +33,10 @@ RUNS = {
     "faults": (["integration/test_gateway_faults.py"], {"KIOSK_FAULT_RUNS": "10"}),
     "cuts": (["network/test_cuts.py"], {"KIOSK_CUT_EVERY_BYTE": "1"}),
     "cables": (["network/test_lan.py", "network/test_sequences.py"], {"KIOSK_LAN_RUNS": "20"}),
+    "cards": (
+        ["integration/test_failing_card.py", "integration/test_log_volume.py"],
+        {"CARD_SEND_WITHIN_S": "5", "LOG_FLAPS": "4000"},
+    ),
     "strangers": (["fuzz"], {"KIOSK_FUZZ_S": "3600"}),
     "secrets": (
         [

@@ -28,7 +28,6 @@ PHASES = {
     "unknown": "told",
     "not_accepted": "told",
 }
-IN_THE_START = ("born", "recovering", "out_of_service")
 
 
 def install(fd):

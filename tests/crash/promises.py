@@ -42,7 +42,3 @@ def faults_of_refused(path, marks, why):
     with contextlib.suppress(sqlite3.Error):
         faults = faults_of(path, marks)
     return [*faults, f"{REFUSAL}: {why}"]
-
-
-def is_refusal(fault):
-    return fault.startswith(REFUSAL)

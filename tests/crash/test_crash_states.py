@@ -54,7 +54,9 @@ def recorded(tmp_path, gateway):
 
 @pytest.fixture
 def scratch():
-    folder = Path(tempfile.mkdtemp(dir=IN_MEMORY if IN_MEMORY.is_dir() else None))
+    folder = Path(
+        tempfile.mkdtemp(prefix="kiosk-states-", dir=IN_MEMORY if IN_MEMORY.is_dir() else None)
+    )
     yield folder / "record"
     shutil.rmtree(folder)
 

@@ -124,6 +124,7 @@ def series(traced, gateway):
 def test_a_payment_is_hit_at_each_call(part, fault, series):
     for call in open_to(fault, part):
         assert series.run(call, fault) == []
+        assert series.hits[call]
     figure(f"system calls of a payment: {fault} at {in_words(series.hits)}")
 
 
@@ -131,6 +132,7 @@ def test_a_payment_is_hit_at_each_call(part, fault, series):
 def test_hit_again_while_the_outcome_is_kept_beside_the_journal(fault, series):
     for call in open_to(fault, SPILL):
         assert series.run(call, fault, besides=[OUTCOME_FAILS]) == []
+        assert series.hits[call]
     figure(f"system calls of a spill: {fault} at {in_words(series.hits)}")
 
 

@@ -104,6 +104,9 @@ def test_a_start_is_hit_at_each_call(before, fault, starts_from):
     starts = starts_from(before)
     for call in open_to(fault, START_AND_READS if ALL else START):
         assert starts.run(call, fault) == []
+    assert {"openat", "pwrite64", "fdatasync", "fsync", "unlink"} & {*open_to(fault, START)} <= {
+        call for call, count in starts.hits.items() if count
+    }
     words = in_words(starts.hits)
     figure(f"system calls of a start ({before.__name__}): {fault} at {words}")
 

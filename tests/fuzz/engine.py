@@ -87,7 +87,7 @@ def by_hypothesis(target, tries, seed):
         max_examples=_BATCH,
         database=None,
         deadline=None,
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=list(HealthCheck),  # how well it searches is no finding
         derandomize=False,
     )
     try:

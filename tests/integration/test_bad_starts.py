@@ -9,6 +9,7 @@ import sys
 
 import pytest
 from kiosk_process import WAIT_S, ScannerPeer, a_code, configuration
+from tools import need
 
 from kiosk.sandbox.gateway import SandboxGateway
 
@@ -128,14 +129,14 @@ def test_a_journal_that_cannot_be_written_and_then_can(kiosk_at, gateway):
     assert kiosk.pay(a_code()).outcome == "approved"
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="remounting read-only needs root")
 def test_a_journal_on_a_read_only_disk(kiosk_at, gateway):
+    need(os.getuid() == 0, "remounting read-only needs root")
     kiosk = kiosk_at(gateway.url, journal={"path": "disk/journal.db"})
     (kiosk.folder / "disk").mkdir()
     mount = 'mount -t tmpfs -o size=4m none "$0" && mount -o remount,ro "$0" && exec "$@"'
     kiosk.command = ["unshare", "-m", "sh", "-c", mount, str(kiosk.folder / "disk")]
-    if subprocess.run([*kiosk.command, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("this root may not mount")
+    probe = subprocess.run([*kiosk.command, "true"], capture_output=True, check=False)
+    need(probe.returncode == 0, "this root may not mount")
     kiosk.start()
     state = kiosk.control.wait(out_of_service_for("journal_unwritable"))
     assert "Read-only file system" in state.details["journal_unwritable"]

@@ -60,18 +60,6 @@ def journald(tmp_path):
 
 
 @pytest.fixture
-def plant(tmp_path):
-    folder = tmp_path / "plant"
-    folder.mkdir()
-
-    def put(text):
-        (folder / "sitecustomize.py").write_text(text)
-        return {"PYTHONPATH": str(folder)}
-
-    return put
-
-
-@pytest.fixture
 def bundle_of(tmp_path):
     """Runs the command beside a kiosk; what it left, and how it ended."""
     file = tmp_path / "bundle.tar.gz"

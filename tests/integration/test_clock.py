@@ -16,12 +16,9 @@ from tools import figure, need
 
 from kiosk.sandbox.gateway import SandboxGateway
 
-
-@pytest.fixture(autouse=True)
-def unmeasured(monkeypatch):
-    """A process whose files seem to be of another day does not find its coverage again."""
-    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
-    monkeypatch.delenv("COVERAGE_PROCESS_START", raising=False)
+# A process whose files seem to be of another day does not find its coverage again.
+pytestmark = pytest.mark.usefixtures("unmeasured")
+SHARED = Path("/dev/shm")
 
 
 class Wall:
@@ -46,9 +43,20 @@ class Wall:
         written.replace(self._file)
 
 
+def left_by_faketime():
+    """What libfaketime shares between a process and its children, by the number of the first."""
+    names = (*SHARED.glob("faketime_shm_*"), *SHARED.glob("sem.faketime_sem_*"))
+    return {path: path.name.rpartition("_")[2] for path in names}
+
+
 @pytest.fixture
 def wall(tmp_path, monkeypatch):
-    return Wall(tmp_path, monkeypatch)
+    before = left_by_faketime()
+    yield Wall(tmp_path, monkeypatch)
+    # A process that is killed leaves it for ever; the kiosks of the test have ended by now.
+    for path, pid in left_by_faketime().items():
+        if path not in before and not Path(f"/proc/{pid}").exists():
+            path.unlink(missing_ok=True)
 
 
 def out_for_the_clock(state):

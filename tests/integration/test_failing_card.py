@@ -14,13 +14,12 @@ from pathlib import Path
 
 import pytest
 from injection import Strace, can_attach
-from kiosk_process import a_code
+from kiosk_process import WAIT_S, a_code
 from tools import figure, need
 
-from kiosk.payment.disk import LOOK_EVERY_S, PROBE_EVERY_S
+from kiosk.payment.disk import PROBE_EVERY_S
 
 CARD_BYTES = 16 * 1024 * 1024
-NOTICED_WITHIN_S = LOOK_EVERY_S + 3
 OFTEN_S = 1.0
 """Instead of five seconds between two looks, and five minutes between two probes."""
 PROBES_OFTEN = (
@@ -36,10 +35,8 @@ ON_CARD = 'mount -o loop,errors=remount-ro "$0" "$1" && shift && exec "$@"'
 OUT_OF_SIGHT_S = 0.8
 
 
-@pytest.fixture(autouse=True)
-def unmeasured(monkeypatch):
-    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
-    monkeypatch.delenv("COVERAGE_PROCESS_START", raising=False)
+# A process on a full card cannot write its coverage either.
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 
 def can_mount_a_card():
@@ -105,18 +102,17 @@ class Card:
 
 
 @pytest.fixture
-def card(kiosk_at, gateway, tmp_path):
-    """A kiosk on a card; `plant` is code that its process runs first."""
+def card(kiosk_at, gateway, plant):
+    """A kiosk on a card; `planted` is code that its process runs first."""
     for program, package in (("mkfs.ext4", "e2fsprogs"), ("losetup", "mount")):
         need(program, f"{program} is not here: sudo apt install {package}")
     need(can_mount_a_card(), "mounting a card needs root and loop devices")
     need(can_attach(), "strace is not here, or may not attach: sudo apt install strace")
 
-    def make(plant=""):
+    def make(planted=""):
         kiosk = kiosk_at(gateway.url, journal={"path": "disk/journal.db"})
         made = Card(kiosk)
-        (tmp_path / "sitecustomize.py").write_text(plant)
-        kiosk.start(env={"PYTHONPATH": str(tmp_path)})
+        kiosk.start(env=plant(planted))
         kiosk.ready()
         return made
 
@@ -127,7 +123,7 @@ def out_of_service(state):
     return state.state == "out_of_service" and "journal_unwritable" in state.reasons
 
 
-def noticed(kiosk, within_s=NOTICED_WITHIN_S):
+def noticed(kiosk, within_s=WAIT_S):
     """Out of service for the card, before anyone is invited; what is said of it."""
     state = kiosk.control.wait(lambda s: s.state != "ready", within_s=within_s)
     assert out_of_service(state), state
@@ -282,7 +278,7 @@ def test_a_journal_that_leaves_its_place_is_noticed_while_nobody_pays(kiosk, gat
     if exchanged:
         shutil.copyfile(away, kiosk.journal_path)
 
-    state = kiosk.control.wait(lambda s: s.state != "ready", within_s=NOTICED_WITHIN_S)
+    state = kiosk.control.wait(lambda s: s.state != "ready")
 
     assert state.reasons == ["journal_replaced"]
     kiosk.scanner.show(a_code())

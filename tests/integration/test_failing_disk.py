@@ -16,6 +16,7 @@ import time
 
 import pytest
 from kiosk_process import WAIT_S, a_code
+from tools import need
 
 from kiosk.messages import Acknowledge, Ok
 from kiosk.sandbox.gateway import SandboxGateway
@@ -27,11 +28,8 @@ OUT_OF_SIGHT_S = 0.8
 UNLIMITED = resource.RLIM_INFINITY
 
 
-@pytest.fixture(autouse=True)
-def unmeasured(monkeypatch):
-    """A process that may write no more cannot write its coverage either, and says so aloud."""
-    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
-    monkeypatch.delenv("COVERAGE_PROCESS_START", raising=False)
+# A process that may write no more cannot write its coverage either, and says so aloud.
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 
 def limit_files(kiosk, size_bytes):
@@ -173,13 +171,13 @@ def can_mount():
     return False
 
 
-needs_mount = pytest.mark.skipif(not can_mount(), reason="mounting a tmpfs needs root")
 ON_TMPFS = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs -o size=3m none "$0" && exec "$@"']
 
 
 @pytest.fixture
 def small_disk(kiosk_at):
     """A kiosk whose journal is on a file system of 3 MB that nobody else sees."""
+    need(can_mount(), "mounting a tmpfs needs root")
 
     def make(gateway):
         def where(kiosk):
@@ -234,7 +232,6 @@ class Filler:
         self._path.unlink()
 
 
-@needs_mount
 def test_a_full_disk_before_the_request(small_disk, gateway):
     kiosk = small_disk(gateway)
     kiosk.read(a_code())
@@ -249,7 +246,6 @@ def test_a_full_disk_before_the_request(small_disk, gateway):
     assert kiosk.pay(a_code()).outcome == "approved"
 
 
-@needs_mount
 def test_a_full_disk_between_request_and_answer(small_disk, slow_gateway):
     kiosk = small_disk(slow_gateway)
     kiosk.read(a_code())

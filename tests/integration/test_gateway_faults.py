@@ -35,6 +35,7 @@ class Shop:
         self.sandbox = SandboxGateway(tls=tls, pace=PACE)
         self.till = Till(self.sandbox, **till)
         self.runs = 0
+        self.met = set()
         self.outcomes = Counter()
         self.grown_kb = 0
         self.late_s = 0.0
@@ -48,6 +49,7 @@ class Shop:
         finally:
             self.sandbox.set_fault(None)
         self.runs += 1
+        self.met.add(fault.name)
         self.outcomes[payment.outcome] += 1
         self.grown_kb = max(self.grown_kb, payment.grown_kb)
         self.late_s = max(self.late_s, payment.waited_s - payment.promised_s)
@@ -85,7 +87,8 @@ def shop(request):
     assert shop.till.pay(next(CODES)).outcome == "approved"
     yield shop
     tools.figure(
-        f"faults of the gateway, {request.param}: {shop.runs} payments, {dict(shop.outcomes)}, "
+        f"faults of the gateway, {request.param}: {len(shop.met)} faults in {shop.runs} payments, "
+        f"{dict(shop.outcomes)}, "
         f"at most {shop.late_s:.3f} s after the deadline, {shop.grown_kb / 1024:.1f} MB"
     )
     shop.close()

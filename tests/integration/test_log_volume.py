@@ -96,9 +96,8 @@ def test_a_trouble_that_repeats_does_not_fill_the_card(kiosk, gateway):
     )
 
 
-def test_control_a_log_without_the_limit_is_noticed(kiosk_at, gateway, tmp_path):
-    (tmp_path / "sitecustomize.py").write_text(UNLIMITED)
-    kiosk = kiosk_at(gateway.url).start(env={"PYTHONPATH": str(tmp_path)})
+def test_control_a_log_without_the_limit_is_noticed(kiosk_at, gateway, plant):
+    kiosk = kiosk_at(gateway.url).start(env=plant(UNLIMITED))
 
     minutes = flapped(kiosk, gateway)
 

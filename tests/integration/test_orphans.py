@@ -17,15 +17,13 @@ if "scanner" in sys.argv:
 
 
 @pytest.fixture
-def hung_scanner(kiosk_at, gateway, tmp_path):
+def hung_scanner(kiosk_at, gateway, plant):
     """The process id of a scanner that answers nobody, and its parent's end."""
 
-    def of(*, plant=""):
-        (tmp_path / "plant").mkdir()
-        (tmp_path / "plant/sitecustomize.py").write_text(plant, encoding="utf-8")
+    def of(*, planted=""):
         kiosk = kiosk_at(gateway.url, own_scanner=True)
         Stage(kiosk.folder / "stage")
-        kiosk.start(env={"PYTHONPATH": str(tmp_path / "plant")}).ready()
+        kiosk.start(env=plant(planted)).ready()
         pid = scanner_pid(kiosk)
         os.kill(pid, signal.SIGSTOP)
         kiosk.send_signal(signal.SIGKILL)
@@ -40,7 +38,7 @@ def test_a_hung_scanner_goes_with_the_process_that_started_it(hung_scanner):
 
 
 def test_control_without_the_kernels_help_it_would_stay(hung_scanner):
-    pid = hung_scanner(plant=LEFT_ALONE)
+    pid = hung_scanner(planted=LEFT_ALONE)
 
     # Stopped, it cannot notice by itself; `close` of the harness ends it.
     stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")

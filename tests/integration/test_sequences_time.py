@@ -55,19 +55,6 @@ Journal.record_outcome = _record_outcome
 """
 
 
-@pytest.fixture
-def plant(tmp_path):
-    """Code that a process of the test runs first."""
-
-    def put(text):
-        folder = tmp_path / f"plant-{len(list(tmp_path.glob('plant-*')))}"
-        folder.mkdir()
-        (folder / "sitecustomize.py").write_text(text)
-        return {"PYTHONPATH": str(folder)}
-
-    return put
-
-
 # Two unknowns, and nobody who can reach it
 
 

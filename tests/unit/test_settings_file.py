@@ -159,7 +159,7 @@ ONE_MISTAKE = [
      "this system; did you mean Asia/Tashkent?"),
     ("locale:\n  timezone: ../../etc/passwd", 6, "locale.timezone: ../../etc/passwd is no time"),
     ("locale:\n  timezone: Asia", 6, "locale.timezone: Asia is no time zone"),
-]  # fmt: skip
+]  # fmt: skip  # a table, one case a line
 
 
 @pytest.mark.parametrize(("addition", "line", "expected"), ONE_MISTAKE)
@@ -176,7 +176,7 @@ SURPRISES = [
     "010", "0x10", "0o17", "0b1", "1_000", "12:30:45", "12:30", "2024-01-31", "NO", "off", "yes",
     "On", "n", ".inf", "-.INF", "nan", ".NaN", "inf", "1e3", "1.5E-3", "+5", ".5", "5.", "01.5",
     "12345678901234567890", "=",
-]  # fmt: skip
+]  # fmt: skip  # words, not one a line
 
 
 @pytest.mark.parametrize("text", SURPRISES)
@@ -231,7 +231,7 @@ NO_SETTINGS = [
     (b"a: " + b"[" * 100_000, "more than 16 levels"),
     (b"{a: " * 50_000, "more than 16 levels"),
     (b"#" * 300_000, ": is larger than 256 KiB"),
-]  # fmt: skip
+]  # fmt: skip  # a table, one case a line
 
 
 @pytest.mark.parametrize("with_libyaml", [True, False])
@@ -293,7 +293,7 @@ def test_all_findings_are_reported_together_in_the_order_of_the_files(write):
         "gateway.url", "gateway.read_timeout_s", "offer.amount_sum", "offer.items[0].amount_sum",
         "offer.items[1].label", "offer.items[2]", "log",
         "scan.code_pattern", "scan.rearm_s", "camera.fps",
-    ]  # fmt: skip
+    ]  # fmt: skip  # words, not one a line
 
 
 def test_a_key_that_is_wrong_causes_no_further_findings(write):
@@ -382,7 +382,7 @@ WORDS = st.sampled_from(
      "source", "code_pattern", "timezone", "http://box", "menu", "null", "~", "no", "15000", "-1",
      "1.5", "[]", "{}", "'", '"', "&a", "*a", "!t", "<<", "---", "|", ">", "#", "?", "%TAG", "@",
      "(", "*"]
-)  # fmt: skip
+)  # fmt: skip  # words, not one a line
 LINES = st.builds(
     lambda indent, key, sign, value: f"{' ' * indent}{key}{sign}{value}",
     st.integers(0, 6),
@@ -413,6 +413,7 @@ def loads_or_explains(path, content):
         assert isinstance(loaded.settings, Settings)
 
 
+# The machine may be busy; nothing here is about time.
 ANY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 

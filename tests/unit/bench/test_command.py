@@ -1,9 +1,11 @@
 """`kiosk bench`: all parts, in order, as a table and as JSON."""
 
 import json
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
+from tools import need
 
 from kiosk import cli
 from kiosk.bench import command, corrupted, latency, timing
@@ -66,7 +68,7 @@ def test_the_table_tells_of_each_bar_whether_it_is_reached(quick, capsys):
 
 
 def test_photographs_and_the_picture_when_asked_for(quick, tmp_path, capsys):
-    pytest.importorskip("matplotlib", reason="the picture is an extra: plot")
+    need(find_spec("matplotlib") is not None, "the picture is an extra: plot")
     import cv2
 
     photos = tmp_path / "falsepositives"
@@ -75,7 +77,7 @@ def test_photographs_and_the_picture_when_asked_for(quick, tmp_path, capsys):
     options = Options(
         part="frames", scenes=3, damaged=5, visits=1, workers=1, photos=photos,
         plot=tmp_path / "figures.svg",
-    )  # fmt: skip
+    )  # fmt: skip  # words, not one a line
 
     assert run_bench(options, as_json=False) == 0
 

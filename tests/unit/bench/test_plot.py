@@ -1,6 +1,9 @@
 """The picture: same measurements, same file."""
 
+from importlib.util import find_spec
+
 import pytest
+from tools import need
 
 from kiosk.bench import plot
 from kiosk.bench.engines import KIOSK, RIVALS
@@ -27,7 +30,7 @@ def measured():
 
 @pytest.mark.parametrize(("ending", "begin"), [("svg", b"<?xml"), ("png", b"\x89PNG")])
 def test_the_same_measurements_give_the_same_small_file(measured, tmp_path, ending, begin):
-    pytest.importorskip("matplotlib", reason="the picture is an extra: plot")
+    need(find_spec("matplotlib") is not None, "the picture is an extra: plot")
     files = [tmp_path / f"{number}.{ending}" for number in range(2)]
     for file in files:
         plot.draw(file, *measured, seed=1)

@@ -10,6 +10,7 @@ settings.register_profile(
     deadline=None,
     database=None,
     derandomize=True,  # the ordinary run says the same on every machine
+    # Scripts of events are long, and the machine may be busy.
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 settings.register_profile(

@@ -21,7 +21,6 @@ from .world import Done, Kept, Restarted, Rested, Saved, Stepped, World, Written
 GUARD_S, STALE_S, BOUNCE_S, CUE_S = 0.7, 1.0, 0.05, 60.0
 SLACK_S = 1e-9
 WORDS = (events.Connected, events.NotSent, events.OutcomeKnown, events.AnswerLost)
-FINAL_WORDS = (events.NotSent, events.OutcomeKnown, events.AnswerLost)
 COMMANDS = (
     events.OfferMade,
     events.OfferCancelled,

@@ -365,7 +365,7 @@ def test_numbers_are_set_as_numbers(driver, opened):
     opened(exposure=80, gain=5, focus=30)
     values = {name: driver.controls[control(name)].value for name in (
         "EXPOSURE_AUTO", "EXPOSURE_ABSOLUTE", "AUTOGAIN", "GAIN", "FOCUS_AUTO", "FOCUS_ABSOLUTE",
-    )}  # fmt: skip
+    )}  # fmt: skip  # words, not one a line
     assert list(values.values()) == [v4l2.V4L2_EXPOSURE_MANUAL, 80, 0, 5, 0, 30]
 
 

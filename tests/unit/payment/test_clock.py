@@ -1,5 +1,6 @@
 """When the wall clock is believed, and by whose word."""
 
+import ctypes
 import re
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -8,6 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 import kiosk
+from kiosk.payment import clock
 from kiosk.payment.clock import (
     BACKWARDS_S,
     BOX_AGREES_S,
@@ -170,8 +172,20 @@ def test_small_corrections_are_no_steps():
     assert machine.clock.may_erase
 
 
-def test_the_kernel_can_be_asked():
-    assert is_set_by_a_server() in (True, False)
+@pytest.mark.parametrize("name", ["a mark", "no mark"])
+def test_timesyncds_mark_is_enough_and_else_the_kernel_is_asked(name, tmp_path, monkeypatch):
+    mark = tmp_path / "synchronized"
+    monkeypatch.setattr(clock, "_BY_TIMESYNCD", mark)
+    if name == "a mark":
+        mark.touch()
+        monkeypatch.setattr(clock, "_kernel_says_so", lambda: False)
+    assert is_set_by_a_server() == (name == "a mark" or kernel_by_itself())
+
+
+def kernel_by_itself():
+    """What adjtimex(2) says, read as the C library's header has it: -1 or 5 is "not set"."""
+    timex = ctypes.create_string_buffer(512)
+    return ctypes.CDLL(None).adjtimex(timex) not in (-1, 5)
 
 
 def test_the_release_is_no_older_than_the_changelog_and_not_of_the_future():

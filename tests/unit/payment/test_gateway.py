@@ -339,6 +339,7 @@ def test_a_stall_in_the_handshake():
 
 def test_a_box_that_is_older_than_tls_1_2_is_refused(server_tls: ssl.SSLContext, ca_file: str):
     with warnings.catch_warnings():
+        # That these versions are old is what is tried.
         warnings.simplefilter("ignore", DeprecationWarning)
         server_tls.minimum_version = ssl.TLSVersion.TLSv1
         server_tls.maximum_version = ssl.TLSVersion.TLSv1_1

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import segno
 import zxingcpp
+from tools import need
 
 from kiosk.errors import SettingsError
 from kiosk.scanner import reader
@@ -39,7 +40,7 @@ def have_libzbar():
 ENGINES = [
     "fast",
     "zxing",
-    pytest.param("pyzbar", marks=pytest.mark.skipif(not have_libzbar(), reason="no libzbar0")),
+    "pyzbar",
     "opencv",
     *RESCUES,
 ]
@@ -49,6 +50,8 @@ ENGINES = [
 def stage(request):
     if request.param in RESCUES:
         return RescueStage(request.param)
+    if request.param == "pyzbar":
+        need(have_libzbar(), "no libzbar0: sudo apt install libzbar0")
     return load_stages([request.param])[0]
 
 
