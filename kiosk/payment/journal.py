@@ -38,6 +38,7 @@ from kiosk.payment.journal_sqlite import (
     open_file,
     open_to_look,
     opened_without_wal,
+    refuse_damage,
     set_up,
     translated,
 )
@@ -65,7 +66,7 @@ def _asks(
         with translated(self.path):
             try:
                 return question(self, *args, **kwargs)
-            except ValueError as error:
+            except (ValueError, TypeError) as error:
                 # A value that this program never wrote: quick_check looks at pages, not at texts.
                 raise JournalDamagedError(f"{self.path} is damaged: {error}") from error
 
@@ -366,7 +367,10 @@ class Journal:
     def newest_at(self) -> str | None:
         """When the last row was written, by the clock of then (ISO 8601, UTC)."""
         found = self._db.execute("SELECT at FROM row ORDER BY seq DESC LIMIT 1").fetchone()
-        return None if found is None else str(found[0])
+        if found is None:
+            return None
+        datetime.fromisoformat(found[0])  # whoever asks counts with it
+        return str(found[0])
 
     @_asks
     def last_outcomes(self, count: int) -> list[tuple[Row, Standing]]:
@@ -393,6 +397,10 @@ class Journal:
     def mac_of(self, code: PaymeCode) -> bytes:
         """What is kept of a spent code forever; the key lives and dies with the rows."""
         return hmac.digest(self._mac_key, code.digits.encode(), hashlib.sha256)[:16]
+
+    def refuse_damage(self) -> None:
+        """Raises JournalDamagedError where anything in it cannot be read."""
+        refuse_damage(self._db, self.path)
 
     def take_over(self, found: Salvage, *, rows: bool) -> tuple[int, int]:
         """Know what an earlier journal knows as well.
@@ -446,6 +454,11 @@ class Journal:
         Raises:
             JournalReplacedError: The mark beside it tells of another one, or of a later state.
         """
+        if files.is_init_unfinished(self.path):
+            raise JournalReplacedError(
+                f"{self.path} was to be put in force, and what earlier ones know was not taken "
+                "over to the end: run `kiosk journal init` again"
+            )
         left, here = files.read_mark(self.path), self._mark()
         if left is None:
             return

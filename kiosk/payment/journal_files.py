@@ -1,6 +1,6 @@
 """The files around a journal: lock, mark of existence, spill and reserve.
 
-For a journal `journal.db` these are `journal.db.lock`, `.made`, `.spill` and `.reserve`.
+For a journal `journal.db` these are `journal.db.lock`, `.made`, `.init`, `.spill` and `.reserve`.
 """
 
 import contextlib
@@ -9,7 +9,7 @@ import fcntl
 import os
 import sqlite3
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from kiosk.errors import JournalBusyError, JournalMissingError, JournalWriteError
@@ -73,7 +73,7 @@ class Lock:
 
 def traces_of_earlier(path: Path) -> list[Path]:
     """What tells that a journal stood here before."""
-    names = [beside(path, suffix) for suffix in (".made", "-wal", "-shm", ".spill")]
+    names = [beside(path, suffix) for suffix in (".made", ".init", "-wal", "-shm", ".spill")]
     asides = sorted(path.parent.glob(path.name + ".aside-*")) if path.parent.is_dir() else []
     return [name for name in (*names, *asides) if name.exists()]
 
@@ -91,22 +91,39 @@ def refuse_silent_beginning(path: Path) -> None:
         )
 
 
-def move_aside(path: Path, now: datetime) -> list[Path]:
+def move_aside(path: Path, now: datetime, *, is_ours: bool = True) -> list[Path]:
     """Put what is left of a journal out of the way, whole; nothing of it is deleted.
+
+    A spill stays: the journal that is in force next takes the outcomes in it.
+
+    Args:
+        path: The journal.
+        now: Names what lies aside.
+        is_ours: It was in force here; else its payments are not this kiosk's.
 
     Returns:
         Where the parts are now.
     """
-    moved = []
-    for suffix in ("", "-wal", "-shm", ".spill"):
+    moved, aside = [], _free_aside(path, now)
+    if not is_ours:
+        beside(aside, _REFUSED).touch(mode=0o600)  # first: a cut must not make its payments ours
+    for suffix in ("", "-wal", "-shm"):
         part = beside(path, suffix)
         if part.exists():
-            aside = beside(path, f".aside-{now:%Y%m%dT%H%M%SZ}{suffix}")
-            part.rename(aside)
-            moved.append(aside)
+            part.rename(beside(aside, suffix))
+            moved.append(beside(aside, suffix))
     if moved:
         sync_folder(path)
     return moved
+
+
+def _free_aside(path: Path, now: datetime) -> Path:
+    """A name that nothing has: a rename over what lies aside already would delete it."""
+    while True:
+        aside = beside(path, f".aside-{now:%Y%m%dT%H%M%SZ}")
+        if not any(path.parent.glob(aside.name + "*")):
+            return aside
+        now += timedelta(seconds=1)
 
 
 def keep_aside(path: Path, db: sqlite3.Connection, now: datetime) -> Path:
@@ -115,7 +132,8 @@ def keep_aside(path: Path, db: sqlite3.Connection, now: datetime) -> Path:
     Raises:
         sqlite3.Error, OSError: It could not be written.
     """
-    aside = beside(path, f".aside-{now:%Y%m%dT%H%M%SZ}")
+    aside = _free_aside(path, now)
+    release_reserve(path)  # what is open has no name any more: this is its only chance
     db.execute("VACUUM INTO ?", (str(aside),))
     with aside.open("rb+") as file:
         os.fchmod(file.fileno(), 0o600)
@@ -152,20 +170,33 @@ def read_mark(path: Path) -> Mark | None:
 
 
 def moved_aside(path: Path) -> list[Path]:
-    """Databases that stood here before, oldest first."""
+    """Databases that stood here before, oldest first; of one that a cut parted, each part."""
     found = path.parent.glob(path.name + ".aside-*")
-    others = ("-wal", "-shm", ".spill", _REFUSED)
-    return sorted(part for part in found if not part.name.endswith(others))
-
-
-def mark_refused(aside: Path) -> None:
-    """Note of a database that lies aside that it never was in force here."""
-    aside.with_name(aside.name + _REFUSED).touch(mode=0o600)
+    others = ("-shm", ".spill", _REFUSED)
+    parts = {part.name.removesuffix("-wal") for part in found if not part.name.endswith(others)}
+    return [path.with_name(name) for name in sorted(parts)]
 
 
 def was_refused(aside: Path) -> bool:
     """Whether it is another kiosk's: its payments are not this one's."""
-    return aside.with_name(aside.name + _REFUSED).exists()
+    return beside(aside, _REFUSED).exists()
+
+
+def begin_init(path: Path) -> None:
+    """From now on nobody sells with this journal, until everything was taken over."""
+    beside(path, ".init").touch(mode=0o600)
+    sync_folder(path)
+
+
+def end_init(path: Path) -> None:
+    """Everything was taken over, durably."""
+    beside(path, ".init").unlink()
+    sync_folder(path)
+
+
+def is_init_unfinished(path: Path) -> bool:
+    """Whether staff began to put a journal in force, and a cut came between."""
+    return beside(path, ".init").exists()
 
 
 def mark_made(path: Path, mark: Mark) -> None:

@@ -7,9 +7,7 @@ over. Spent codes stay under its own key: a hash cannot be turned back into a co
 
 import hashlib
 import hmac
-import shutil
 import sqlite3
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -18,14 +16,14 @@ from typing import Any
 
 from kiosk.core.intent import Outcome, RowKind, standing_of
 from kiosk.payment import journal_files as files
-from kiosk.payment.journal_scan import FoundRow, Scanned, scan
+from kiosk.payment.journal_scan import ALL_ROWS, FoundRow, Scanned, is_row, scan
 from kiosk.payment.journal_wal import is_broken
 
 Spent = tuple[bytes, bytes, str, str]
 """Key, hash of the code under it, intent, outcome."""
 MAC_BYTES = 16
 _OUTCOMES = frozenset(outcome.value for outcome in Outcome)
-_KINDS = frozenset(kind.value for kind in RowKind)
+_LOST_BODY = '{"by":"?","why":"?","detail":"the text of this row was damaged"}'
 _COLUMNS = "intent, kind, at, boot, boot_s, amount_sum, reference, payment_id, body"
 
 
@@ -57,18 +55,23 @@ def salvage(path: Path, own_key: bytes) -> Salvage:
     """Read a journal, as far as its pages or at least its bytes can be read.
 
     Args:
-        path: The database file, with its `-wal` beside it where there is one. It is not touched.
+        path: The database file, with its `-wal` beside it where there is one; where a cut came
+            between the two, either alone. They are not touched.
         own_key: Of the journal in force: a code that is still there whole is hashed under it,
             which helps where the earlier key is lost.
 
     Raises:
         OSError: The file cannot be read or copied.
     """
+    import shutil  # the kiosk that sells needs neither
+    import tempfile
+
     found, parts = Salvage(path), Scanned()
     # A copy: to open a database is to fold in its WAL, and what was moved aside stays as it is.
     with tempfile.TemporaryDirectory(prefix="kiosk-import-") as folder:
         copy = Path(folder) / "journal.db"
-        shutil.copyfile(path, copy)
+        if path.exists():
+            shutil.copyfile(path, copy)
         wal = files.beside(path, "-wal")
         if wal.exists():
             shutil.copyfile(wal, files.beside(copy, "-wal"))
@@ -78,7 +81,7 @@ def salvage(path: Path, own_key: bytes) -> Salvage:
         with closing(sqlite3.connect(copy, isolation_level=None)) as db:
             _read(db, parts, found)
         found.is_whole = found.is_whole and not found.missing
-        if not found.is_whole:
+        if not found.is_whole and path.exists():
             scan(path.read_bytes(), parts)
     _put_together(parts, own_key, found)
     return found
@@ -87,16 +90,20 @@ def salvage(path: Path, own_key: bytes) -> Salvage:
 def _read(db: sqlite3.Connection, parts: Scanned, found: Salvage) -> None:
     """What SQLite reads."""
     keys = [key for (key,) in _readable(db, found, "SELECT mac_key FROM device")]
-    found.is_whole = found.is_whole and bool(keys)
+    checked = list(_readable(db, found, "PRAGMA integrity_check(1)"))
+    found.is_whole = found.is_whole and bool(keys) and checked == [("ok",)]
     parts.keys.update(key for key in keys if isinstance(key, bytes))
     for mac, intent in _both_ways(db, found, "SELECT mac, intent FROM spent", "mac"):
         parts.spent.add((mac, intent))
-    rows = f"SELECT seq, {_COLUMNS} FROM row"  # noqa: S608 - constants of this program
-    for row in _both_ways(db, found, rows, "seq"):
-        found.rows.add(row)
+    for row in _both_ways(db, found, ALL_ROWS, "seq"):
+        if not is_row(row):
+            found.is_whole = False
+            row = (*row[:-1], _LOST_BODY)  # its payment_id must not go with its text
+        if is_row(row):
+            found.rows.add(row)
     kept = "SELECT intent, at, code, phone, answer FROM secret"
     found.kept = list(dict.fromkeys(_both_ways(db, found, kept, "intent")))
-    parts.codes.update((line[0], line[2]) for line in found.kept if line[2] is not None)
+    parts.codes.update((line[0], line[2]) for line in found.kept if isinstance(line[2], str))
     if _has_imported(db):
         query = "SELECT mac_key, mac, intent, outcome FROM imported"
         parts.imported.update(_both_ways(db, found, query, "mac_key, mac"))
@@ -104,7 +111,7 @@ def _read(db: sqlite3.Connection, parts: Scanned, found: Salvage) -> None:
 
 def _put_together(parts: Scanned, own_key: bytes, found: Salvage) -> None:
     """Rows and spent codes from what was read in one way or the other."""
-    found.rows = {row for row in found.rows | parts.rows if row[2] in _KINDS}
+    found.rows |= parts.rows
     ends = _ends(found.rows)
 
     def end_of(intent: str) -> str:
@@ -114,15 +121,22 @@ def _put_together(parts: Scanned, own_key: bytes, found: Salvage) -> None:
     every = {
         (key, mac, intent, end_of(intent)) for key in parts.keys for mac, intent in parts.spent
     }
+    hashed, proved = {intent for _, intent in parts.spent}, set()
     for intent, code in parts.codes:
-        mac = hmac.digest(own_key, str(code).encode(), hashlib.sha256)[:MAC_BYTES]
-        every.add((own_key, mac, intent, end_of(intent)))
+        every.add((own_key, _mac(own_key, code), intent, end_of(intent)))
+        if any((_mac(key, code), intent) in parts.spent for key in parts.keys):
+            proved.add(intent)
+        elif intent in hashed:
+            found.is_whole = False  # the key, the hash or the code is not what it was
     every |= parts.imported
     # What a damaged page makes of a value is not taken for one; what was never sent is not spent.
     every = {one for one in every if _is_sound(one) and one[3] != Outcome.NOT_SENT.value}
-    # Once under our own key is enough.
-    ours = {intent for key, _, intent, _ in every if key == own_key}
-    found.spent = {one for one in every if one[0] == own_key or one[2] not in ours}
+    # Once under our own key is enough, where no damage made another code of it.
+    found.spent = {one for one in every if one[0] == own_key or one[2] not in proved}
+
+
+def _mac(key: bytes, code: str) -> bytes:
+    return hmac.digest(key, code.encode(), hashlib.sha256)[:MAC_BYTES]
 
 
 def _is_sound(spent: Spent) -> bool:
@@ -138,7 +152,7 @@ def _has_imported(db: sqlite3.Connection) -> bool:
     try:
         found = db.execute("SELECT 1 FROM sqlite_master WHERE name = 'imported'")
         return found.fetchone() is not None
-    except sqlite3.Error:
+    except (sqlite3.Error, ValueError):
         return False
 
 
@@ -180,7 +194,7 @@ def put_rows(db: sqlite3.Connection, found: Salvage) -> int:
         How many.
     """
     count = 0
-    for row in sorted(found.rows, key=lambda row: row[0]):
+    for row in sorted(found.rows, key=lambda row: (row[0], row[-1] == _LOST_BODY)):
         _, intent, kind, at, *_, payment_id, body = row
         known = "SELECT 1 FROM row WHERE intent = ? AND kind = ? AND at = ? AND payment_id IS ?"
         if db.execute(known, (intent, kind, at, payment_id)).fetchone() is None:

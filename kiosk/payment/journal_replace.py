@@ -6,7 +6,6 @@ taken over.
 
 import os
 import shutil
-import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +20,7 @@ from kiosk.errors import (
 from kiosk.payment import journal_files as files
 from kiosk.payment.journal import Journal
 from kiosk.payment.journal_import import salvage
+from kiosk.payment.journal_sqlite import refuse_damage
 from kiosk.payment.journal_wal import refuse_broken_wal
 
 
@@ -38,27 +38,40 @@ def put_in_force(path: Path, source: Path | None) -> list[str] | None:
         JournalError: It could not be done; what was in force is where it was, or aside.
         JournalBusyError: The kiosk runs.
     """
+    try:
+        return _put_in_force(path, source)
+    except OSError as error:
+        raise JournalError(f"{error.filename or path}: {error.strerror}") from error
+
+
+def _put_in_force(path: Path, source: Path | None) -> list[str] | None:
     told = []
     if source is not None:
         if source.resolve() == path.resolve():
             raise JournalError(f"{source} is the kiosk's own journal; name a copy of it")
-        _refuse_unusable(source)
-        told += _replace(path, source, is_ours=not _is_anothers(path))
+        _refuse_damaged(source)
+        is_ours = not _is_anothers(path)
+        files.begin_init(path)
+        told += _replace(path, source, is_ours=is_ours)
     else:
         try:
-            Journal.open(path).close()
+            with closing(Journal.open(path)) as journal:
+                journal.refuse_damage()
         except JournalDamagedError:
+            files.begin_init(path)
             told += _move_aside(path)
         except JournalReplacedError:
+            files.begin_init(path)
             told.append(f"{path} is in force from now on, as it stands there")
         except JournalMissingError:
-            pass
+            files.begin_init(path)
         else:
             return None
         if not path.exists() or path.stat().st_size == 0:
             told.append(f"{path} is new")
     with closing(Journal.open(path, new=True)) as journal:
         told += _take_over(journal)
+        files.end_init(path)
     return told
 
 
@@ -73,45 +86,37 @@ def _is_anothers(path: Path) -> bool:
     return False
 
 
-def _refuse_unusable(source: Path) -> None:
+def _refuse_damaged(source: Path) -> None:
     if source.exists():
         refuse_broken_wal(source)
     with closing(Journal.open_to_read(source)) as db:
-        try:
-            found = db.execute("PRAGMA integrity_check(1)").fetchone()[0]
-        except sqlite3.Error as error:
-            found = str(error)
-    if found != "ok":
-        raise JournalDamagedError(f"{source} is damaged itself: {found}")
+        refuse_damage(db, source)
 
 
-def _move_aside(path: Path) -> list[str]:
+def _move_aside(path: Path, *, is_ours: bool = True) -> list[str]:
     lock = files.Lock(path)
     try:
-        moved = files.move_aside(path, datetime.now(UTC))
+        moved = files.move_aside(path, datetime.now(UTC), is_ours=is_ours)
     finally:
         lock.close()
     return [f"what was there is kept: {part}" for part in moved if not part.name.endswith("-shm")]
 
 
 def _replace(path: Path, source: Path, *, is_ours: bool) -> list[str]:
-    told = _move_aside(path)
-    if not is_ours:
-        files.mark_refused(files.moved_aside(path)[-1])
-    try:
-        # The WAL first: a database without its own would be an older state of it.
-        for suffix in ("-wal", ""):
-            part = files.beside(source, suffix)
-            if part.exists():
-                new = files.beside(path, f".new{suffix}")
-                shutil.copyfile(part, new)
-                with new.open("rb+") as file:
-                    os.fchmod(file.fileno(), 0o600)
-                    os.fsync(file.fileno())
-                new.replace(files.beside(path, suffix))
-        files.sync_folder(path)
-    except OSError as error:
-        raise JournalError(f"{source}: {error.strerror}") from error
+    told = _move_aside(path, is_ours=is_ours)
+    for line in files.read_spill(source):
+        files.append_spill(path, line)  # twice is no harm: the same outcome is one row
+    # The WAL first: a database without its own would be an older state of it.
+    for suffix in ("-wal", ""):
+        part = files.beside(source, suffix)
+        if part.exists():
+            new = files.beside(path, f".new{suffix}")
+            shutil.copyfile(part, new)
+            with new.open("rb+") as file:
+                os.fchmod(file.fileno(), 0o600)
+                os.fsync(file.fileno())
+            new.replace(files.beside(path, suffix))
+    files.sync_folder(path)
     return [*told, f"{source} is in force now"]
 
 

@@ -5,10 +5,12 @@ page whose head is gone, in a file whose head is gone, and in a `-wal`. Source o
 https://www.sqlite.org/fileformat2.html#record_format
 """
 
+import math
 import re
 import struct
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import datetime
+from typing import Any, TypeGuard
 
 import msgspec
 
@@ -51,6 +53,9 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00")
 _KINDS = frozenset(kind.value for kind in RowKind)
 _COLUMNS = {"row": 10, "device": 4, "imported": 4, "kept": 3, "spent": 2}
 
+ALL_ROWS = (
+    "SELECT seq, intent, kind, at, boot, boot_s, amount_sum, reference, payment_id, body FROM row"
+)
 FoundRow = tuple[int, str, str, str, str, float, int | None, str | None, str | None, str]
 """A row's columns as they stand in the table, `seq` first."""
 
@@ -93,7 +98,8 @@ def scan(data: bytes, found: Scanned) -> None:
                 if _are(values[2:], _WORD):
                     found.imported.add((values[0], values[1], values[2], values[3]))
             case "kept":
-                if _are(values[:1], _WORD) and _are(values[1:2], _TIME):
+                is_text = isinstance(values[2], str)
+                if is_text and _are(values[:1], _WORD) and _are(values[1:2], _TIME):
                     found.codes.add((values[0], values[2]))
             case _:
                 # A cell of an index says before its record how long that is.
@@ -116,23 +122,35 @@ def opened_in(page: bytes) -> int:
 
 
 def _add_row(data: bytes, start: int, values: list[Any], found: Scanned) -> None:
-    seq = _number_before(data, start)
-    _, intent, kind, at, boot, boot_s, amount_sum, reference, payment_id, body = values
-    is_row = (
-        seq > 0
+    row = (_number_before(data, start), *values[1:])
+    if is_row(row):
+        found.rows.add(row)
+
+
+def is_row(values: tuple[Any, ...]) -> TypeGuard[FoundRow]:
+    """Whether these can be a row's columns: damage makes any value of any type of them."""
+    seq, intent, kind, at, boot, boot_s, amount_sum, reference, payment_id, body = values
+    return (
+        isinstance(seq, int)
+        and seq > 0
         and kind in _KINDS
         and _are([intent, boot], _WORD)
         and _are([at], _TIME)
+        and _is_date(at)
         and isinstance(boot_s, int | float)
+        and math.isfinite(boot_s)
         and isinstance(amount_sum, int | None)
         and isinstance(reference, str | None)
         and isinstance(payment_id, str | None)
         and _is_object(body)
     )
-    if is_row:
-        found.rows.add(
-            (seq, intent, kind, at, boot, float(boot_s), amount_sum, reference, payment_id, body)
-        )
+
+
+def _is_date(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text) is not None
+    except ValueError:
+        return False
 
 
 def _are(values: list[Any], pattern: re.Pattern[str]) -> bool:

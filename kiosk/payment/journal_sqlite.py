@@ -11,7 +11,7 @@ from pathlib import Path
 from kiosk.errors import JournalDamagedError, JournalWriteError
 from kiosk.payment import journal_files as files
 from kiosk.payment import journal_schema as schema
-from kiosk.payment.journal_scan import opened_in
+from kiosk.payment.journal_scan import ALL_ROWS, is_row, opened_in
 
 
 def open_file(path: Path) -> sqlite3.Connection:
@@ -41,7 +41,8 @@ def open_to_look(path: Path) -> sqlite3.Connection:
     As long as it is open, closing another one leaves database and WAL as they are.
     """
     db = sqlite3.connect(path.absolute().as_uri() + "?mode=ro", uri=True, isolation_level=None)
-    with contextlib.suppress(sqlite3.Error):  # whoever opens it to write will say what is wrong
+    # Whoever opens it to write will say what is wrong.
+    with contextlib.suppress(sqlite3.Error, ValueError):
         db.execute("SELECT 1 FROM sqlite_master").fetchone()
     return db
 
@@ -98,6 +99,22 @@ def refuse_gaps(db: sqlite3.Connection, path: Path) -> None:
         raise JournalDamagedError(f"{path} is damaged: {last - count} of {last} rows are missing")
 
 
+def refuse_damage(db: sqlite3.Connection, path: Path) -> None:
+    """Read all of it, every value too: a kiosk finds a damaged row only when it needs that one.
+
+    Raises:
+        JournalDamagedError: Something in it cannot be read.
+    """
+    try:
+        (found,) = db.execute("PRAGMA integrity_check(1)").fetchone()
+        if not all(map(is_row, db.execute(ALL_ROWS))):
+            found = "a row cannot be read"
+    except (sqlite3.Error, ValueError) as error:
+        found = str(error)
+    if found != "ok":
+        raise JournalDamagedError(f"{path} is damaged: {found}")
+
+
 def mac_key(db: sqlite3.Connection) -> bytes:
     """The device's key for what is kept of spent codes.
 
@@ -118,12 +135,15 @@ def translated(path: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", None)
         primary = code & 0xFF if code is not None else None
-        if primary in _DAMAGED:
+        if primary in _DAMAGED or (type(error) is sqlite3.OperationalError and primary is None):
             raise JournalDamagedError(f"{path} is damaged: {error}") from error
         raise JournalWriteError(f"{path} cannot be used: {error}{_advice(primary)}") from error
+    except UnicodeDecodeError as error:  # SQLite tells of damage in words that are damaged
+        raise JournalDamagedError(f"{path} is damaged: {error.reason}") from error
 
 
-# A plain SQLITE_ERROR: a table or column is missing, as every statement here is a constant.
+# A plain SQLITE_ERROR: a table or column is missing, as every statement here is a constant. Without
+# any code: a text is none ("Could not decode to UTF-8").
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
 
 

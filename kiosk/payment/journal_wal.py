@@ -16,6 +16,7 @@ _FRAME = struct.Struct(">6I")
 _MAGIC = {0x377F0682: "<", 0x377F0683: ">"}
 """Source: https://www.sqlite.org/fileformat2.html#the_write_ahead_log; by the order of bytes."""
 _WORD = 0xFFFFFFFF
+_LEAST_PAGE_BYTES = 512
 
 Sums = tuple[int, int]
 
@@ -48,7 +49,8 @@ def is_broken(wal: bytes) -> bool:
     step = _FRAME.size + page_bytes
     order = _MAGIC.get(magic, "<")
     sums = _sums(wal[: _HEAD.size - 8], (0, 0), order)
-    if magic not in _MAGIC or sums != _HEAD.unpack_from(wal)[6:]:
+    is_head = magic in _MAGIC and page_bytes >= _LEAST_PAGE_BYTES
+    if not is_head or sums != _HEAD.unpack_from(wal)[6:]:
         # The head is synced before anything follows it.
         return any(wal[_HEAD.size :])
     place, is_read = _HEAD.size, True

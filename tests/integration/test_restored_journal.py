@@ -382,12 +382,11 @@ def test_a_database_with_the_wal_of_a_later_state_is_not_sold_with(shop, tmp_pat
     shutil.copy2(backup, shop.journal_path)
 
     shop.start()
-    state = shop.control.wait(
-        lambda s: (
-            s.state == "out_of_service" and {"journal_damaged", "journal_replaced"} & set(s.reasons)
-        )
-    )
-    assert state.reasons
+    shop.control.wait(lambda s: {"journal_damaged", "journal_replaced"} & set(s.reasons))
+    shop.scanner.show(a_code())
+    assert shop.stop() == 0
+    assert "ready" not in [state.state for state in shop.control.states]
+    assert len(ledger_of(shop).requests) == 4
 
 
 def fold_in_running(kiosk):

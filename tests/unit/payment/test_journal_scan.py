@@ -97,7 +97,7 @@ def test_all_that_sqlite_reads_is_found_in_the_bytes_alone_and_nothing_else(soun
 def test_damage_costs_what_stood_there_and_invents_nothing(sound: Path):
     """Noise, zeros, and pages of which only some sectors are old."""
     data, whole, chance = sound.read_bytes(), truth(sound), random.Random(5)
-    pages, tried = len(pages_of(data)), 0
+    pages = len(pages_of(data))
     for _ in range(40):
         damaged = bytearray(data)
         hit = chance.sample(range(pages), 3)
@@ -112,8 +112,6 @@ def test_damage_costs_what_stood_there_and_invents_nothing(sound: Path):
         # A page holds at most a dozen rows, and a few dozen spent codes.
         assert len(whole["rows"]) - len(found["rows"]) <= 3 * 16
         assert len(whole["spent"]) - len(found["spent"]) <= 3 * 64
-        tried += 1
-    assert tried == 40
 
 
 @pytest.mark.parametrize("harm", ["head", "noise in each table", "half of it is gone"])
