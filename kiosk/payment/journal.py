@@ -9,32 +9,30 @@ import contextlib
 import hashlib
 import hmac
 import json
+import logging
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import wraps
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from kiosk.core.code import PaymeCode
-from kiosk.core.intent import Answer, Intent, Outcome, RowKind, Standing, standing_of
+from kiosk.core.intent import Answer, Intent, Outcome, RowKind, standing_of
 from kiosk.errors import (
     CodeSpentError,
-    JournalDamagedError,
     JournalError,
     JournalReplacedError,
     JournalWriteError,
 )
 from kiosk.payment import journal_files as files
 from kiosk.payment import journal_schema as schema
-from kiosk.payment.journal_import import Salvage, put_rows, put_spent
 from kiosk.payment.journal_place import Place
-from kiosk.payment.journal_rows import Row, rows_where, unresolved_in
+from kiosk.payment.journal_questions import Questions, asks, other_keys
+from kiosk.payment.journal_rows import Row
 from kiosk.payment.journal_sqlite import (
-    mac_key,
+    forget_personal_data,
     open_file,
     open_to_look,
     opened_without_wal,
@@ -44,6 +42,11 @@ from kiosk.payment.journal_sqlite import (
 )
 from kiosk.payment.journal_wal import refuse_broken_wal
 
+if TYPE_CHECKING:
+    from kiosk.payment.journal_import import Salvage
+
+log = logging.getLogger(__name__)
+
 WAL_KEPT_BYTES = 256 * 1024
 """About a dozen payments. Folding the WAL in more often writes the same pages more often."""
 WAL_KEPT_S = 24 * 3600.0
@@ -52,28 +55,7 @@ _OUTCOME_ROW = {outcome: RowKind(outcome.value) for outcome in Outcome}
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-def _asks(
-    question: Callable[Concatenate["Journal", P], T],
-) -> Callable[Concatenate["Journal", P], T]:
-    """A question to the database; its errors come as JournalError."""
-
-    @wraps(question)
-    def asked(self: "Journal", /, *args: P.args, **kwargs: P.kwargs) -> T:
-        with translated(self.path):
-            try:
-                return question(self, *args, **kwargs)
-            except (ValueError, TypeError) as error:
-                # A value that this program never wrote: quick_check looks at pages, not at texts.
-                raise JournalDamagedError(f"{self.path} is damaged: {error}") from error
-
-    return asked
-
-
-class Journal:
+class Journal(Questions):
     """Owned by the payment process's main thread, or by one staff command at a time.
 
     Attributes:
@@ -82,14 +64,10 @@ class Journal:
     """
 
     def __init__(self, path: Path, db: sqlite3.Connection, lock: files.Lock) -> None:
-        self.path = path
-        self._db = db
+        super().__init__(path, db)
         self._lock = lock
         self._boot = _boot_id()
         self._folded_at_s = _boot_s()
-        self._mac_key = mac_key(db)
-        # Of earlier journals whose spent codes were taken over; hardly ever any.
-        self._other_keys = [key for (key,) in db.execute("SELECT DISTINCT mac_key FROM imported")]
         self._folded = 0
         self._place = Place(path)
         self._has_failed = False
@@ -308,85 +286,21 @@ class Journal:
             with self._durable():
                 self._db.execute("DELETE FROM secret WHERE at < ?", (oldest,))
                 self._db.execute("UPDATE secret SET at = ? WHERE at > ?", (_now(), newest))
+        self._forget_aside(now - timedelta(days=keep_days))
         return bool(old)
 
-    # Questions
+    def _forget_aside(self, before: datetime) -> None:
+        for aside in files.aside_before(self.path, before):
+            try:
+                forget_personal_data(aside)
+            except sqlite3.Error as error:
+                # Deleting it whole would also delete what somebody may still read out of it.
+                about = {"file": aside.name, "detail": str(error)}
+                log.warning("a damaged journal keeps personal data; delete it", extra=about)
 
-    @_asks
-    def rows(self, intent_id: str) -> list[Row]:
-        """All rows of one intent, oldest first."""
-        return rows_where(self._db, "intent = ?", intent_id)
+    # Questions about time, and staff's
 
-    @_asks
-    def standing(self, intent_id: str) -> Standing | None:
-        """How an intent stands; None where there is no such intent."""
-        rows = self.rows(intent_id)
-        return standing_of(row.kind for row in rows) if rows else None
-
-    @_asks
-    def spent(self, code: PaymeCode) -> Outcome | None:
-        """How the earlier intent with this code stands, None for a code never submitted."""
-        mac = self.mac_of(code)
-        found = self._db.execute("SELECT intent FROM spent WHERE mac = ?", (mac,)).fetchone()
-        if found is None:
-            return self._spent_earlier(code)
-        standing = self.standing(found[0])
-        return (standing and standing.outcome) or Outcome.UNKNOWN
-
-    @_asks
-    def knows_payment(self, payment_id: str | None, intent_id: str) -> bool:
-        """Whether another intent has this payment_id."""
-        if payment_id is None:
-            return False
-        query = "SELECT 1 FROM row WHERE payment_id = ? AND intent <> ?"
-        return self._db.execute(query, (payment_id, intent_id)).fetchone() is not None
-
-    @_asks
-    def consumed(self, reference: str) -> bool:
-        """Whether an intent for a host's reference was approved, is unknown or still open."""
-        query = "SELECT DISTINCT intent FROM row WHERE reference = ?"
-        for (intent_id,) in self._db.execute(query, (reference,)).fetchall():
-            standing = self.standing(intent_id)
-            if standing and standing.outcome not in (Outcome.DECLINED, Outcome.NOT_SENT):
-                return True
-        return False
-
-    @_asks
-    def unresolved(self) -> list[str]:
-        """Intents that wait for staff: unknown, or in conflict with what staff stated."""
-        return unresolved_in(self._db)
-
-    @_asks
-    def announced_without_outcome(self) -> list[Row]:
-        """The sending rows whose request had no word yet when the process ended."""
-        query = "SELECT intent FROM row GROUP BY intent HAVING SUM(kind <> 'sending') = 0"
-        found = [self.rows(i)[0] for (i,) in self._db.execute(query).fetchall()]
-        return sorted(found, key=lambda row: row.seq)
-
-    @_asks
-    def newest_at(self) -> str | None:
-        """When the last row was written, by the clock of then (ISO 8601, UTC)."""
-        found = self._db.execute("SELECT at FROM row ORDER BY seq DESC LIMIT 1").fetchone()
-        if found is None:
-            return None
-        datetime.fromisoformat(found[0])  # whoever asks counts with it
-        return str(found[0])
-
-    @_asks
-    def last_outcomes(self, count: int) -> list[tuple[Row, Standing]]:
-        """The newest intents, newest first: last row and standing."""
-        # Backwards from the end: to group all of them takes longer with each payment ever made.
-        query = (
-            "SELECT intent FROM row AS first WHERE NOT EXISTS (SELECT 1 FROM row"
-            " WHERE intent = first.intent AND seq < first.seq) ORDER BY seq DESC LIMIT ?"
-        )
-        found = []
-        for (intent_id,) in self._db.execute(query, (count,)).fetchall():
-            rows = self.rows(intent_id)
-            found.append((rows[-1], standing_of(row.kind for row in rows)))
-        return found
-
-    @_asks
+    @asks
     def age_s(self, row: Row) -> float:
         """Seconds since a row was written; 0 where the clock was set back since."""
         if row.boot == self._boot:
@@ -394,15 +308,11 @@ class Journal:
         written = datetime.fromisoformat(row.at)
         return max(0.0, (datetime.now(UTC) - written).total_seconds())
 
-    def mac_of(self, code: PaymeCode) -> bytes:
-        """What is kept of a spent code forever; the key lives and dies with the rows."""
-        return hmac.digest(self._mac_key, code.digits.encode(), hashlib.sha256)[:16]
-
     def refuse_damage(self) -> None:
         """Raises JournalDamagedError where anything in it cannot be read."""
         refuse_damage(self._db, self.path)
 
-    def take_over(self, found: Salvage, *, rows: bool) -> tuple[int, int]:
+    def take_over(self, found: "Salvage", *, rows: bool) -> tuple[int, int]:
         """Know what an earlier journal knows as well.
 
         Args:
@@ -415,12 +325,12 @@ class Journal:
         Raises:
             JournalWriteError: Not durable; take them over again.
         """
+        from kiosk.payment.journal_import import put_rows, put_spent  # staff's, not a start's
+
         with self._durable():
             codes = put_spent(self._db, self._mac_key, found)
             count = put_rows(self._db, found) if rows else 0
-        self._other_keys = [
-            key for (key,) in self._db.execute("SELECT DISTINCT mac_key FROM imported")
-        ]
+        self._other_keys = other_keys(self._db)
         return codes, count
 
     @property
@@ -429,18 +339,6 @@ class Journal:
         return self._mac_key
 
     # Inside
-
-    def _spent_earlier(self, code: PaymeCode) -> Outcome | None:
-        for key in self._other_keys:
-            mac = hmac.digest(key, code.digits.encode(), hashlib.sha256)[:16]
-            found = self._db.execute(
-                "SELECT intent, outcome FROM imported WHERE mac_key = ? AND mac = ?", (key, mac)
-            ).fetchone()
-            if found is not None:
-                # Staff may have resolved it since.
-                standing = self.standing(found[0])
-                return (standing and standing.outcome) or Outcome(found[1])
-        return None
 
     def _mark(self) -> files.Mark:
         identity = hmac.digest(self._mac_key, b"which journal this is", hashlib.sha256)[:8].hex()

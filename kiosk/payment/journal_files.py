@@ -177,6 +177,12 @@ def moved_aside(path: Path) -> list[Path]:
     return [path.with_name(name) for name in sorted(parts)]
 
 
+def aside_before(path: Path, moment: datetime) -> list[Path]:
+    """Databases that were moved aside before then, where the file itself is there."""
+    begin = beside(path, f".aside-{moment:%Y%m%dT%H%M%SZ}").name
+    return [aside for aside in moved_aside(path) if aside.name < begin and aside.exists()]
+
+
 def was_refused(aside: Path) -> bool:
     """Whether it is another kiosk's: its payments are not this one's."""
     return beside(aside, _REFUSED).exists()

@@ -5,8 +5,6 @@ charged, which payments wait for staff, and which offers were sold. What can be 
 over. Spent codes stay under its own key: a hash cannot be turned back into a code.
 """
 
-import hashlib
-import hmac
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -16,12 +14,12 @@ from typing import Any
 
 from kiosk.core.intent import Outcome, RowKind, standing_of
 from kiosk.payment import journal_files as files
+from kiosk.payment.journal_questions import MAC_BYTES, mac_under
 from kiosk.payment.journal_scan import ALL_ROWS, FoundRow, Scanned, is_row, scan
 from kiosk.payment.journal_wal import is_broken
 
 Spent = tuple[bytes, bytes, str, str]
 """Key, hash of the code under it, intent, outcome."""
-MAC_BYTES = 16
 _OUTCOMES = frozenset(outcome.value for outcome in Outcome)
 _LOST_BODY = '{"by":"?","why":"?","detail":"the text of this row was damaged"}'
 _COLUMNS = "intent, kind, at, boot, boot_s, amount_sum, reference, payment_id, body"
@@ -123,8 +121,8 @@ def _put_together(parts: Scanned, own_key: bytes, found: Salvage) -> None:
     }
     hashed, proved = {intent for _, intent in parts.spent}, set()
     for intent, code in parts.codes:
-        every.add((own_key, _mac(own_key, code), intent, end_of(intent)))
-        if any((_mac(key, code), intent) in parts.spent for key in parts.keys):
+        every.add((own_key, mac_under(own_key, code), intent, end_of(intent)))
+        if any((mac_under(key, code), intent) in parts.spent for key in parts.keys):
             proved.add(intent)
         elif intent in hashed:
             found.is_whole = False  # the key, the hash or the code is not what it was
@@ -133,10 +131,6 @@ def _put_together(parts: Scanned, own_key: bytes, found: Salvage) -> None:
     every = {one for one in every if _is_sound(one) and one[3] != Outcome.NOT_SENT.value}
     # Once under our own key is enough, where no damage made another code of it.
     found.spent = {one for one in every if one[0] == own_key or one[2] not in proved}
-
-
-def _mac(key: bytes, code: str) -> bytes:
-    return hmac.digest(key, code.encode(), hashlib.sha256)[:MAC_BYTES]
 
 
 def _is_sound(spent: Spent) -> bool:

@@ -35,6 +35,23 @@ def opened_without_wal(path: Path, known: int) -> int:
     return opened
 
 
+def forget_personal_data(aside: Path) -> None:
+    """Erase whole codes, phone numbers and raw answers from a journal that lies aside.
+
+    Raises:
+        sqlite3.Error: It is damaged too far for that.
+    """
+    if not files.beside(aside, "-wal").exists():
+        uri = aside.absolute().as_uri() + "?mode=ro&immutable=1"  # leaves no file beside it
+        with contextlib.closing(sqlite3.connect(uri, uri=True)) as db:
+            if db.execute("SELECT 1 FROM secret LIMIT 1").fetchone() is None:
+                return
+    with contextlib.closing(sqlite3.connect(aside, isolation_level=None)) as db:
+        db.execute("PRAGMA secure_delete = ON").fetchall()
+        db.execute("DELETE FROM secret")
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
 def open_to_look(path: Path) -> sqlite3.Connection:
     """A second connection, which can change nothing.
 

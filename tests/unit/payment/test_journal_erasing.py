@@ -9,6 +9,7 @@ from kiosk.core.code import PaymeCode
 from kiosk.core.intent import Answer, Intent, Outcome
 from kiosk.core.offer import Offer
 from kiosk.payment.journal import Journal
+from kiosk.payment.journal_import import salvage
 
 
 @pytest.fixture
@@ -57,3 +58,53 @@ def test_what_was_written_while_the_clock_was_ahead_is_kept_from_now_on(journal)
     age = datetime.now(UTC) - datetime.fromisoformat(found["AHEAD"])
     assert timedelta(0) <= age < timedelta(hours=1)
     assert len(journal.rows("AHEAD")) == 2  # rows stay for ever, as they are
+
+
+def lies_aside(journal, *, days_ago):
+    """A copy of the journal, moved aside so long ago, with its `-wal`."""
+    moment = datetime.now(UTC) - timedelta(days=days_ago)
+    aside = journal.path.with_name(f"journal.db.aside-{moment:%Y%m%dT%H%M%SZ}")
+    for suffix in ("", "-wal"):
+        part = journal.path.with_name(journal.path.name + suffix)
+        aside.with_name(aside.name + suffix).write_bytes(part.read_bytes())
+    return aside
+
+
+def bytes_of(aside):
+    return b"".join(part.read_bytes() for part in aside.parent.glob(aside.name + "*"))
+
+
+def test_what_lies_aside_keeps_no_personal_data_for_longer_and_loses_nothing_else(journal):
+    paid(journal, "long-ago", days_ago=31)
+    code = journal._db.execute("SELECT code FROM secret").fetchone()[0].encode()
+    old, young = (lies_aside(journal, days_ago=days) for days in (31, 29))
+    assert code in bytes_of(old)
+
+    for _ in range(2):
+        journal.tidy(30)
+
+    assert code not in bytes_of(old)
+    assert code in bytes_of(young)
+    assert b"long-ago" in bytes_of(old)
+    names = {part.name for part in old.parent.glob(old.name + "*")}
+    assert names == {old.name}
+    found = salvage(old, journal.key)
+    assert found.is_whole
+    assert (len(found.rows), len(found.spent)) == (2, 1)
+
+
+def test_what_is_damaged_too_far_for_that_is_named_and_stays(journal, caplog):
+    paid(journal, "long-ago", days_ago=31)
+    old = lies_aside(journal, days_ago=31)
+    old.with_name(old.name + "-wal").unlink()
+    old.write_bytes(b"\xa5" * 4096)
+    orphan = lies_aside(journal, days_ago=40)
+    orphan.unlink()
+    wal = bytes_of(orphan)
+
+    journal.tidy(30)
+
+    (said,) = [r for r in caplog.records if "personal data" in r.message]
+    assert said.file == old.name
+    assert old.exists()
+    assert bytes_of(orphan) == wal  # opened by itself it would be emptied
