@@ -22,7 +22,7 @@ _MAX_AMOUNT = 100_000_000_000
 _MAX_ERROR_CODE = 99_999_999
 _SHORTEST_SECRET = 7
 # Nine digits or more, also in groups: +998 (71) 256-50-09. A UUID has letters between them.
-_LIKE_A_SECRET = re.compile(r"\d(?:[ ().-]{0,3}\d){8,}")
+_LIKE_A_SECRET = re.compile(r"\d(?:[ ().-]*\d){8,}")
 
 
 def read_answer(
@@ -152,8 +152,11 @@ class _Hide:
     """Takes the code and the phone number out of a provider's texts."""
 
     def __init__(self, code: str, phone: object) -> None:
-        phone = _printable(phone)
-        self._secrets = [code, phone] if len(phone) >= _SHORTEST_SECRET else [code]
+        # As it is written, and its digits alone: a box that takes fields for each other may keep
+        # the one and the other.
+        whole = str(phone) if type(phone) is int else _printable(phone)
+        forms = (whole, "".join(c for c in whole if c.isdecimal()))
+        self._secrets = [code, *(form for form in forms if len(form) >= _SHORTEST_SECRET)]
 
     def known(self, value: object) -> str:
         """A text as received, but printable and without these two."""
