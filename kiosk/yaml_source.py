@@ -67,7 +67,7 @@ def _read_bytes(path: Path) -> bytes:
         why = "does not exist; name another with --config, or copy one there"
         raise SourceError([(0, why)]) from None
     except PermissionError:
-        why = "may not be read by this user; see its owner and mode with ls -l"
+        why = "may not be read by this user; run it as the user of the kiosk: sudo -u kiosk"
         raise SourceError([(0, why)]) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)

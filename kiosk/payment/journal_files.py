@@ -61,7 +61,8 @@ class Lock:
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                 raise JournalWriteError(f"{file}: {error.strerror}") from error
             raise JournalBusyError(
-                f"{path} is in use by another process (is `kiosk run` running already?)"
+                f"{path} is in use by another process (is `kiosk run` running already? "
+                "Stop it: sudo systemctl stop kiosk)"
             ) from error
 
     def close(self) -> None:

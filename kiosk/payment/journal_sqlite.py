@@ -13,6 +13,9 @@ from kiosk.payment import journal_files as files
 from kiosk.payment import journal_schema as schema
 from kiosk.payment.journal_scan import ALL_ROWS, is_row, opened_in
 
+_HEADING = "*** in database main ***\n"
+"""Before what a check of SQLite found; the path says it better."""
+
 
 def open_file(path: Path) -> sqlite3.Connection:
     """A connection to a database file, made where it is missing, readable by its owner only."""
@@ -73,7 +76,7 @@ def set_up(db: sqlite3.Connection, path: Path, at: str) -> None:
     db.execute("PRAGMA busy_timeout = 2000").fetchall()
     # Half of SQLite's usual page: a payment touches eight pages, and all are written whole.
     db.execute("PRAGMA page_size = 2048").fetchall()
-    found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+    found = db.execute("PRAGMA quick_check(1)").fetchone()[0].rpartition(_HEADING)[2]
     if found != "ok":
         raise JournalDamagedError(f"{path} is damaged: {found}")
     refuse_gaps(db, path)
