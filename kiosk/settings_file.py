@@ -26,6 +26,7 @@ SECRET_KEYS = ("gateway.headers.",)
 # Of these also what was written by mistake: the whole header, or the key itself for its file.
 _NEVER_QUOTED = ("gateway.headers", "gateway.client_key_file")
 MAX_FINDINGS = 50
+_MAX_CHARACTERS = 600
 
 # sizeof(sun_path) is 108 on Linux, the closing zero included.
 _MAX_SOCKET_PATH = 107
@@ -235,6 +236,10 @@ def _sentence(finding: Finding) -> str:
     if finding.value:
         value = "(hidden)" if finding.key.startswith(_NEVER_QUOTED) else finding.value
         text = f"{value} {text}"
-    if not finding.key:
-        return f"{where}: {text}"
-    return f"{where}: {finding.key}{' ' if text.startswith('is missing') else ': '}{text}"
+    if finding.key:
+        text = f"{finding.key}{' ' if text.startswith('is missing') else ': '}{text}"
+    half = _MAX_CHARACTERS // 2
+    if len(text) > _MAX_CHARACTERS:
+        # A name or an address of hundreds of characters; what to do stands at the end.
+        text = f"{text[:half]} [...] {text[-half:]}"
+    return f"{where}: {text}"

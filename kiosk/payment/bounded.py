@@ -1,7 +1,8 @@
 """An answer of the box that ends, whatever the box does: everything of it is counted."""
 
 import io
-from http.client import HTTPResponse
+import re
+from http.client import BadStatusLine, HTTPResponse, RemoteDisconnected
 from typing import Any
 
 from kiosk.payment.answer import MAX_BODY_BYTES
@@ -13,6 +14,8 @@ MAX_ANSWER_BYTES = 2 * MAX_BODY_BYTES
 http.client bounds a line and the headers of a head, but neither the number of interim answers
 nor the trailer: at full speed they kept a processor busy for as long as the box liked.
 """
+_MAX_LINE_BYTES = 64 * 1024
+_STATUS_LINE = re.compile(rb"(HTTP/1\.[0-9]) +([1-9][0-9]{2})(?: (.*))?")
 
 
 class BoundedResponse(HTTPResponse):
@@ -25,6 +28,17 @@ class BoundedResponse(HTTPResponse):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fp = io.BufferedReader(_Counted(self.fp.detach()))
+
+    def _read_status(self) -> tuple[str, int, str]:
+        # http.client's own splits at every space of Latin-1 and reads 2_0_0 and +400 as numbers.
+        line = self.fp.readline(_MAX_LINE_BYTES)
+        if not line:
+            raise RemoteDisconnected("the box closed the connection without an answer")
+        found = _STATUS_LINE.fullmatch(line.rstrip(b"\r\n"))
+        if found is None:
+            raise BadStatusLine("no status line of HTTP/1")
+        version, status, reason = (part.decode("latin-1") for part in found.groups(b""))
+        return version, int(status), reason
 
     def begin(self) -> None:
         """Read the head; one with a line that is no header is not taken for a shorter one.

@@ -1,6 +1,7 @@
 """What these runs found, each once more by name; every one of them failed when it was found."""
 
 import socket
+from http.client import BadStatusLine
 
 import pytest
 
@@ -58,6 +59,13 @@ def test_what_cannot_be_seen_in_a_key_is_shown(findings_of, odd):
 def test_a_value_is_quoted_in_short(findings_of):
     (finding,) = findings_of(GOOD + f"locale:\n  timezone: {'A' * 15_000}\n")
     assert len(finding) < 300
+
+
+def test_a_long_address_is_told_in_short_with_what_to_do(findings_of):
+    (finding,) = findings_of(GOOD.replace("http://", "http" + "{" * 480 + "://"))
+    assert len(finding) < 700
+    assert "gateway.url" in finding
+    assert finding.endswith("://box:8080?")
 
 
 def test_a_file_of_nothing_but_mistakes_is_not_searched_to_its_end(tmp_path):
@@ -163,3 +171,34 @@ def test_a_line_that_is_no_header_does_not_hide_those_behind_it(line):
         theirs.shutdown(socket.SHUT_WR)
         with BoundedResponse(ours, method="POST") as answer, pytest.raises(UnreadableError):
             answer.begin()
+
+
+ODD_STATUS_LINES = [
+    b"HTTP/1.1\xa0400 No",
+    b"HTTP/1.1 \x85400 No",
+    b"HTTP/1.1 4_0_0 No",
+    b"HTTP/1.1 +400 No",
+    b"HTTP/1.1 0400 No",
+    b"HTTP/2 400 No",
+    b"HTTP/1.12 400 No",
+    b" HTTP/1.1 400 No",
+]
+
+
+@pytest.mark.parametrize("line", ODD_STATUS_LINES)
+def test_a_status_that_only_one_reader_sees_is_none(line):
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(line + b"\r\nContent-Length: 0\r\n\r\n")
+        with BoundedResponse(ours, method="POST") as answer, pytest.raises(BadStatusLine):
+            answer.begin()
+
+
+@pytest.mark.parametrize("line", [b"HTTP/1.1 400", b"HTTP/1.0 400 ", b"HTTP/1.1  400 Nicht \xe4"])
+def test_a_status_line_of_a_plain_box_is_read(line):
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(line + b"\r\nContent-Length: 0\r\n\r\n")
+        with BoundedResponse(ours, method="POST") as answer:
+            answer.begin()
+            assert answer.status == 400
