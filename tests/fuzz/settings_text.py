@@ -291,7 +291,8 @@ def _guesses():
 
 
 def _quotes_whole_values():
-    return planted(settings_file, short=lambda text: text)
+    # Behind it stands the limit of a whole finding.
+    return planted(settings_file, short=lambda text: text, _MAX_CHARACTERS=10**9)
 
 
 def _looks_deeper():
