@@ -27,7 +27,7 @@ types: $(VENV)/.dev-ready
 	$(BIN)/mypy
 
 contracts: $(VENV)/.dev-ready
-	$(BIN)/lint-imports --no-cache
+	PYTHONPATH=image-build $(BIN)/lint-imports --no-cache
 
 # The recorded frames, drawn anew by the renderer.
 frames: $(VENV)/.run-ready

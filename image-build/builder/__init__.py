@@ -1,0 +1,1 @@
+"""Builds the SD image from the recipe; runs on the build host."""
