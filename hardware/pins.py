@@ -72,8 +72,8 @@ def open_pin_factory(
 
     Args:
         name: `lgpio` on a Pi; `simulated` for gpiozero's own mock pins with PWM.
-        chip: Number of /dev/gpiochipN, for lgpio; the others ignore it. None lets gpiozero choose:
-            4 on a Pi 5 whose kernel still has the header there, else 0.
+        chip: Number of /dev/gpiochipN, for lgpio; the others ignore it. None takes the first
+            whose label is the header's; where none is, gpiozero chooses, and says why it fails.
         board_revision: The Pi's revision code, for a machine that is no Pi and has its pins from
             the kernel's gpio-sim. Without it the board is asked.
 
@@ -93,6 +93,9 @@ def open_pin_factory(
     if name == "lgpio":
         _import_lgpio()
     factory_class = _load_class(name)
+    if name == "lgpio" and chip is None and board_revision is None:
+        # gpiozero's own choice knows Raspberry Pi's kernels; others number the chips differently.
+        chip = next((n for n in _list_chips() if _read_label(n).startswith(_HEADER_LABEL)), None)
     if board_revision is not None:
         # gpiozero asks /proc and takes no argument; _get_revision is what it means one to override.
         given = {"_get_revision": lambda _self: board_revision}

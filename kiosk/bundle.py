@@ -94,6 +94,7 @@ def _parts(config: Sequence[Path], findings: Sequence[Finding]) -> Iterable[tupl
     secrets = secrets_in_files(config or [DEFAULT_PATH])
     if settings is not None:
         secrets += settings.gateway.headers.values()
+        secrets += filter(None, [settings.device.wifi_password])
     hide = Redaction(secrets).apply
     log = _safely(_log)
     makers: dict[str, Callable[[], str]] = {

@@ -7,13 +7,14 @@ the nearest known key when something does not fit.
 
 import re
 import warnings
-from collections.abc import Iterable, Iterator
-from typing import Annotated, Literal, NamedTuple, get_args
+from collections.abc import Iterator
+from typing import Annotated, Literal, get_args
 
-import msgspec
-from msgspec import Meta
+from msgspec import Meta, field
 
+from kiosk.settings_device import DeviceSettings
 from kiosk.settings_rules import header_problems, url_problem
+from kiosk.settings_section import Problem, Section
 
 Pin = Annotated[int, Meta(ge=0, le=53)]
 Port = Annotated[int, Meta(ge=0, le=65535)]
@@ -53,34 +54,6 @@ RESCUES: tuple[RescueName, ...] = get_args(RescueName)
 CameraValue = Literal["auto"] | Annotated[int, Meta(ge=0, le=1_000_000)]
 
 
-class Problem(NamedTuple):
-    """A rule broken by one key or by several together; `keys[0]` is the one to look at."""
-
-    keys: tuple[str, ...]
-    text: str
-
-
-class SectionError(ValueError):
-    """A section whose keys are fine one by one breaks rules of the whole."""
-
-    def __init__(self, section: "Section", problems: list[Problem]) -> None:
-        super().__init__("; ".join(f"{problem.keys[0]}: {problem.text}" for problem in problems))
-        self.section = section
-        self.problems = problems
-
-
-class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Base of every section: frozen, and a key that nobody reads is an error."""
-
-    def problems(self) -> Iterable[Problem]:
-        """Rules that no single type can say, checked at construction."""
-        return ()
-
-    def __post_init__(self) -> None:
-        if found := list(self.problems()):
-            raise SectionError(self, found)
-
-
 class GatewaySettings(Section, frozen=True):
     """The `gateway:` section; gateway-api.md section 3 says how the times are used."""
 
@@ -92,7 +65,7 @@ class GatewaySettings(Section, frozen=True):
     ca_file: FilePath | None = None
     client_cert_file: FilePath | None = None
     client_key_file: FilePath | None = None
-    headers: dict[str, str] = {}
+    headers: dict[str, str] = field(default_factory=dict)
     trust_refusals: bool = True
 
     def problems(self) -> Iterator[Problem]:
@@ -285,6 +258,7 @@ class Settings(Section, frozen=True):
     control: ControlSettings = ControlSettings()
     locale: LocaleSettings = LocaleSettings()
     log: LogSettings = LogSettings()
+    device: DeviceSettings = DeviceSettings()
 
     def problems(self) -> Iterator[Problem]:
         """Rules between sections; keys are dotted here."""

@@ -14,17 +14,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args, get_origin
 import msgspec
 
 from kiosk.errors import SettingsError
-from kiosk.settings import FilePath, Section, Settings
+from kiosk.settings import FilePath, Settings
 from kiosk.yaml_scalars import short
 from kiosk.yaml_strict import Finding, Listing, Mapping, Node, Place, Scalar, read_document
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from kiosk.settings_section import Section
+
 DEFAULT_PATH = Path("/etc/kiosk/kiosk.yaml")
-SECRET_KEYS = ("gateway.headers.",)
+SECRET_KEYS = ("gateway.headers.", "device.wifi_password")
 # Of these also what was written by mistake: the whole header, or the key itself for its file.
-_NEVER_QUOTED = ("gateway.headers", "gateway.client_key_file")
+_NEVER_QUOTED = (
+    *("gateway.headers", "gateway.client_key_file"),
+    *("device.wifi_password", "device.ssh_keys", "wifi_password"),
+)
 MAX_FINDINGS = 50
 _MAX_CHARACTERS = 600
 

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import inspect
 
-from kiosk.settings import SectionError, Settings
+from kiosk.settings import Settings
+from kiosk.settings_section import SectionError
 from kiosk.settings_words import leaf_words, nearest
 from kiosk.yaml_strict import Finding, Listing, Mapping, Node, Place, Scalar
 
 if TYPE_CHECKING:
-    from kiosk.settings import Problem
+    from kiosk.settings_section import Problem
 
 MOST_ADVICE = 100
 """Looking for the nearest word takes its time; of more mistakes than these none is shown."""

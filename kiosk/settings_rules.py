@@ -35,10 +35,10 @@ def url_problem(url: str) -> str | None:
     authority, _, path = url.partition("://")[2].partition("/")
     if f"/{path.rstrip('/')}".endswith("/payment/payme"):
         return "is the base; leave /payment/payme away, the kiosk adds it"
-    return _authority_problem(url, authority)
+    return authority_problem(url, authority)
 
 
-def _authority_problem(url: str, authority: str) -> str | None:
+def authority_problem(url: str, authority: str) -> str | None:
     """Say what is wrong with host and port."""
     host, colon, port = authority, "", ""
     if not authority.endswith("]"):

@@ -10,9 +10,9 @@ from kiosk.settings import (
     OfferSettings,
     PanelSettings,
     ScanSettings,
-    SectionError,
     Settings,
 )
+from kiosk.settings_section import SectionError
 
 URL = "http://192.168.1.50:8080"
 

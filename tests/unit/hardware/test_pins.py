@@ -352,6 +352,18 @@ def test_a_chip_that_is_not_the_header_is_refused_and_the_right_one_named(
     open_pin_factory("lgpio", 4).close()
 
 
+def test_without_a_chip_the_header_is_found_by_its_label(lgpio, devices, on_a_pi_5):
+    """A Pi 5 with a kernel that numbers other chips first."""
+    for number in (1, 2, 11):
+        (devices / f"gpiochip{number}").touch()
+    lgpio.labels.update({0: "gpio-brcmstb@107d508500", 1: "raspberrypi-exp-gpio", 11: "pinctrl-rp1"})
+
+    factory = open_pin_factory("lgpio")
+
+    assert factory.chip == 11
+    factory.close()
+
+
 def test_a_board_whose_header_is_nowhere_is_told_so(lgpio, on_a_pi_5):
     lgpio.labels[0] = "gpio-brcmstb@107d508500"
 
