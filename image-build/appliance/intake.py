@@ -1,0 +1,220 @@
+"""Run once at each start, before the network: what is on the card comes in force, and is rendered.
+
+It always ends with a result for the other programs of the card, whatever is on it: a file that is
+wrong is answered with sentences, and what was in force stays so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import hashlib
+import json
+import sys
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from appliance import access, firewall, network
+from appliance.card import overwrite
+from appliance.secrets import PASSWORD_KEY
+from appliance.split import tree_of
+from appliance.store import BOARD, KIOSK, Store
+from appliance.taking import Overwrite, Taking, take
+from kiosk.errors import SettingsError
+from kiosk.settings import PanelSettings, Settings
+from kiosk.settings_device import DeviceSettings
+from kiosk.settings_file import load_settings
+from kiosk.settings_warnings import warnings_about
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+OWN = "kiosk-intake"
+RESULT, RULES, AUTHORIZED = (
+    f"{OWN}/{n}" for n in ("result.json", "nftables.nft", "authorized_keys")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where things are; other folders in tests.
+
+    Attributes:
+        config: Where the kiosk sees what is in force.
+        host_name: What the kernel is told its name in.
+    """
+
+    card: Path = Path("/boot/firmware")
+    data: Path = Path("/data")
+    run: Path = Path("/run")
+    config: Path = Path("/etc/kiosk")
+    host_name: Path = Path(network.HOST_NAME)
+
+
+@dataclass(slots=True)
+class Result:
+    """What `/run/kiosk-intake/result.json` says.
+
+    Attributes:
+        ok: What is on the card is in force.
+        taken: It came in force at this start.
+        in_force: There is a configuration that the kiosk can start with.
+        trouble: Which rhythm the lamp shows; None for none.
+        findings: What is wrong, one sentence each, without secrets.
+        warnings: What deserves a second look.
+        secrets_taken: How many secrets were overwritten on the card at this start.
+        sha256: Of kiosk.yaml as it is on the card now; "" where there is none.
+        panel: The `panel` section as far as it is known, for the rhythm.
+        at: When, by the clock as it was; ISO 8601.
+    """
+
+    ok: bool = False
+    taken: bool = False
+    in_force: bool = False
+    trouble: Literal["config", "data"] | None = None
+    findings: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    secrets_taken: int = 0
+    sha256: str = ""
+    panel: dict[str, Any] = field(default_factory=dict)
+    at: str = ""
+
+
+def run(
+    places: Places,
+    *,
+    overwrite: Overwrite,
+    group: int | None,
+    is_mounted: Callable[[Path], bool] = Path.is_mount,
+) -> Result:
+    """Take what is on the card and render what is in force.
+
+    Args:
+        places: Where things are.
+        overwrite: Gives a file on the card other content of the same size.
+        group: That of the payment process; None changes no group.
+        is_mounted: Whether a folder is a mounted file system.
+    """
+    result = Result()
+    store = Store(places.data / "etc", group=group)
+    settings: Settings | None = None
+    # Never the memory below a mount point that is missing: it would forget spent codes.
+    if not is_mounted(places.data):
+        result.trouble = "data"
+        result.findings = ["the data partition is missing or damaged; it has the journal: keep it"]
+    else:
+        _report(result, _take(places, store, overwrite))
+        settings = _in_force(store, result)
+    result.in_force = settings is not None
+    result.ok = result.in_force and not result.findings
+    if not result.ok and result.trouble is None:
+        result.trouble = "config"
+    try:
+        _render(places, store, settings, result)
+    except Exception as error:  # noqa: BLE001 - the kiosk may still sell, and staff must be told
+        result.warnings.append(f"the network was not set up: {type(error).__name__}: {error}")
+    panel = settings.panel if settings is not None else _panel_in(places.card / KIOSK)
+    result.panel = msgspec.to_builtins(panel)
+    with contextlib.suppress(OSError):
+        result.sha256 = hashlib.sha256((places.card / KIOSK).read_bytes()).hexdigest()
+    result.at = datetime.now(UTC).isoformat(timespec="seconds")
+    _write(places.run / RESULT, json.dumps(asdict(result), ensure_ascii=False) + "\n", 0o644)
+    return result
+
+
+def _take(places: Places, store: Store, overwrite: Overwrite) -> Taking:
+    try:
+        return take(places.card, store, places.config, overwrite)
+    except Exception as error:  # noqa: BLE001 - a mistake of ours must not end a kiosk that sells
+        # Its class alone: what it says may quote the file.
+        return Taking(findings=[f"kiosk.yaml could not be taken: {type(error).__name__}"])
+
+
+def _report(result: Result, taking: Taking) -> None:
+    result.findings, result.warnings = taking.findings, taking.warnings
+    result.taken, result.secrets_taken = taking.is_new, taking.secrets_taken
+    if taking.is_data_broken:
+        result.trouble = "data"
+
+
+def _in_force(store: Store, result: Result) -> Settings | None:
+    folder = store.folder
+    if folder is None:
+        return None
+    try:
+        settings = load_settings([folder / KIOSK, folder / BOARD]).settings
+    except SettingsError as error:
+        # An update that knows fewer keys than the version before it.
+        result.findings += [f"in force: {line}" for line in error.findings]
+        return None
+    result.warnings += warnings_about(settings)
+    return settings
+
+
+def _render(places: Places, store: Store, settings: Settings | None, result: Result) -> None:
+    """Write what the rest of the machine is to be, without what an earlier run left."""
+    device = settings.device if settings is not None else DeviceSettings()
+    for name in (*network.FILES, RULES, AUTHORIZED):
+        (places.run / name).unlink(missing_ok=True)
+    _write(places.run / RULES, firewall.rules_for(settings), 0o600)
+    if device.wifi_password is not None:
+        device = _with_password(store, device, result)
+    for name, text in network.files_for(device).items():
+        _write(places.run / name, text, 0o600 if name == network.SUPPLICANT else 0o644)
+    try:
+        network.set_host_name(device.host_name, places.host_name)
+    except OSError as error:
+        result.warnings.append(f"device.host_name: {error.strerror or error}")
+    if device.ssh_keys:
+        try:
+            access.make_host_key(places.data / "ssh")
+        except Exception as error:  # noqa: BLE001 - without a way in the kiosk still sells
+            result.warnings.append(f"device.ssh_keys: no host key: {error}")
+        else:
+            _write(places.run / AUTHORIZED, access.authorized(device.ssh_keys), 0o644)
+
+
+def _with_password(store: Store, device: DeviceSettings, result: Result) -> DeviceSettings:
+    """The section with the real password, which the payment process cannot read."""
+    try:
+        kept = store.kept()
+        assert kept is not None
+        password = kept.secrets[PASSWORD_KEY]
+    except (OSError, ValueError, KeyError) as error:
+        result.warnings.append(f"{PASSWORD_KEY} cannot be read; write it in again: {error}")
+        return msgspec.structs.replace(device, wifi_ssid=None, wifi_password=None)
+    return msgspec.structs.replace(device, wifi_password=password)
+
+
+def _panel_in(path: Path) -> PanelSettings:
+    """The pins of a file that is not in force, where that part of it is right."""
+    try:
+        return msgspec.convert(tree_of(path).get("panel", {}), PanelSettings)
+    except (msgspec.ValidationError, OSError, ValueError):
+        return PanelSettings()
+
+
+def _write(path: Path, text: str, mode: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f".{path.name}.new")
+    new.unlink(missing_ok=True)
+    new.touch(mode)
+    new.chmod(mode)
+    new.write_text(text, encoding="utf-8")
+    new.replace(path)
+
+
+def main() -> int:
+    """Run it on the card."""
+    result = run(Places(), overwrite=overwrite, group=grp.getgrnam("kiosk").gr_gid)
+    for line in (*result.findings, *result.warnings):
+        sys.stderr.write(f"{line}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
