@@ -111,8 +111,7 @@ def _text_lines(
     yield from (f"{key:{widths[0]}}  {value:{widths[1]}}  {at}" for key, value, at in rows)
     yield ""
     for each in requests:
-        price = f"{each['label']}  {format_sum(each['amount_sum'])}"
-        yield f"{price}  ->  {each['method']} {each['url']} {each['body']}"
+        yield _price_line(each)
         if each["unit"] == "tiyin":
             yield f"  the box gets tiyin: {each['amount_sum']:,} sum x {TIYIN_PER_SUM}".replace(
                 ",", " "
@@ -123,6 +122,16 @@ def _text_lines(
         yield "no price here: the host names each"
     yield from (f"warning: {warning}" for warning in warnings)
     yield f"ok, with {len(warnings)} to look at again" if warnings else "ok"
+
+
+def sold(settings: Settings) -> list[str]:
+    """What is sold, a line for each price with the exact request; secrets are not in it."""
+    return [_price_line(each) for each in _requests(settings)]
+
+
+def _price_line(request: dict[str, Any]) -> str:
+    price = f"{request['label']}  {format_sum(request['amount_sum'])}"
+    return f"{price}  ->  {request['method']} {request['url']} {request['body']}"
 
 
 def _print_json(line: dict[str, Any]) -> None:

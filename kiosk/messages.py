@@ -113,6 +113,8 @@ class State(Message, frozen=True, tag="state"):
         reasons: Why it is out of service, by name; `details` has a sentence for each.
         cue: What the customer should understand now.
         ends_in_s: Seconds until this state ends by itself, where it does.
+        started_by_box_s: When this machine started, by the box's time (seconds since 1970); None
+            where the box tells none. What it is now by the box: this and the time since then.
     """
 
     state: str
@@ -126,6 +128,7 @@ class State(Message, frozen=True, tag="state"):
     unresolved: int = 0
     scanner: bool = False
     receipt_url: str | None = None
+    started_by_box_s: float | None = None
 
 
 class Ok(Message, frozen=True, tag="ok"):

@@ -32,8 +32,9 @@ class FillError(Exception):
 
 
 def needed(places: Places = slots.HERE) -> Slot | None:
-    """The slot that wants a copy, if now is the time: nothing on trial, nothing
-    to try, no update being written.
+    """The slot that wants a copy, if now is the time.
+
+    It is not while one is on trial, waits for its trial, or is being written by RAUC.
 
     Raises:
         SlotError, CardError: Nobody can say what runs.

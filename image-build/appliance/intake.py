@@ -24,6 +24,7 @@ from appliance.secrets import PASSWORD_KEY
 from appliance.split import tree_of
 from appliance.store import BOARD, KIOSK, Store
 from appliance.taking import Overwrite, Taking, take
+from kiosk.check_config import sold
 from kiosk.errors import SettingsError
 from kiosk.settings import PanelSettings, Settings
 from kiosk.settings_device import DeviceSettings
@@ -66,6 +67,7 @@ class Result:
         trouble: Which rhythm the lamp shows; None for none.
         findings: What is wrong, one sentence each, without secrets.
         warnings: What deserves a second look.
+        sells: What is sold by what is in force, a line for each price with its request.
         secrets_taken: How many secrets were overwritten on the card at this start.
         sha256: Of kiosk.yaml as it is on the card now; "" where there is none.
         panel: The `panel` section as far as it is known, for the rhythm.
@@ -78,6 +80,7 @@ class Result:
     trouble: Literal["config", "data"] | None = None
     findings: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    sells: list[str] = field(default_factory=list)
     secrets_taken: int = 0
     sha256: str = ""
     panel: dict[str, Any] = field(default_factory=dict)
@@ -109,6 +112,9 @@ def run(
     else:
         _report(result, _take(places, store, overwrite))
         settings = _in_force(store, result)
+        if _is_journal_lost(places.data):
+            result.trouble = "data"
+            result.findings.append("the journal is gone from the data partition; see Data")
     result.in_force = settings is not None
     result.ok = result.in_force and not result.findings
     if not result.ok and result.trouble is None:
@@ -152,7 +158,16 @@ def _in_force(store: Store, result: Result) -> Settings | None:
         result.findings += [f"in force: {line}" for line in error.findings]
         return None
     result.warnings += warnings_about(settings)
+    result.sells = sold(settings)
     return settings
+
+
+def _is_journal_lost(data: Path) -> bool:
+    """Whether a repair of the file system left the kiosk's folder to be made anew, by root."""
+    try:
+        return (data / "kiosk").stat().st_uid == 0
+    except FileNotFoundError:
+        return True
 
 
 def _render(places: Places, store: Store, settings: Settings | None, result: Result) -> None:

@@ -25,6 +25,8 @@ _DHCP = """
 [DHCPv4]
 # The machine's id is another one at each start.
 ClientIdentifier=mac
+# Its name is that of kiosk.yaml, whatever a router says.
+UseHostname=no
 RouteMetric={metric}
 
 [DHCPv6]

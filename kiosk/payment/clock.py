@@ -22,6 +22,8 @@ BACKWARDS_S = 300.0
 LONGEST_WAIT_S = 3600.0
 """Behind the last payment: systems that keep no clock save theirs once an hour, so by then it was
 rather the last payment's that was wrong."""
+BOX_MOVED_S = 5.0
+"""The box tells whole seconds, some time after it looked; less is no news."""
 STEADY_S = 6 * 3600.0
 """Without a step for so long, a clock that nobody vouches for may erase by age: of a step that
 somebody made by mistake, somebody thinks better by then."""
@@ -34,6 +36,8 @@ class WallClock:
 
     Attributes:
         is_confirmed: The kernel or the box vouched for it at the last check.
+        started_by_box_s: When this machine started, by the box's time (seconds since 1970); None
+            while the box tells none. It does not follow our own clock.
     """
 
     def __init__(
@@ -57,6 +61,7 @@ class WallClock:
         self._up_s = up_s
         self._is_set = is_set or is_set_by_a_server
         self._box_ahead_s: float | None = None
+        self.started_by_box_s: float | None = None
         self.is_confirmed = False
         self._is_believed = False
         self._offset_s = wall_s() - up_s()
@@ -82,10 +87,13 @@ class WallClock:
         try:
             box = datetime.strptime(told, "%Y-%m-%d %H:%M:%S").replace(tzinfo=ZoneInfo(self._zone))
         except ValueError:
-            self._box_ahead_s = None
+            self._box_ahead_s = self.started_by_box_s = None
             return
         # Against the time since the start, so that a later step of our clock shows at once.
         self._box_ahead_s = box.timestamp() - self._up_s()
+        known_s = self.started_by_box_s
+        if known_s is None or abs(self._box_ahead_s - known_s) > BOX_MOVED_S:
+            self.started_by_box_s = round(self._box_ahead_s, 1)
 
     def trouble(self, newest_row: Callable[[], str | None]) -> str | None:
         """Why the clock cannot be believed now, and what to do; None where it can.

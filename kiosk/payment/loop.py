@@ -301,6 +301,7 @@ class Loop:
             case BoxTold(current_time):
                 self._out.wall_clock.hear_box(current_time)
                 self._check_clock()
+                self._tell()
             case ThreadDied(thread, error):
                 log.critical("a thread died", extra={"helper": thread})
                 self._end_by(error)
@@ -522,7 +523,14 @@ class Loop:
         out, state = self._out, self._state
         out.link.want(wants_codes(state, self._policy))
         out.readiness.allow(isinstance(state, Ready | OutOfService | Concluded))
-        shown = view(state, self._cue, self._policy, self._clock(), scanner=self._has_scanner)
+        shown = view(
+            state,
+            self._cue,
+            self._policy,
+            self._clock(),
+            scanner=self._has_scanner,
+            started_by_box_s=out.wall_clock.started_by_box_s,
+        )
         if timeless(shown) != timeless(self._shown):
             if (shown.state, shown.reasons) != (self._shown.state, self._shown.reasons):
                 log.info("state", extra={"state": shown.state, "reasons": shown.reasons})

@@ -22,7 +22,15 @@ def state_name(state: State) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", type(state).__name__).lower()
 
 
-def view(state: State, cue: Cue, policy: Policy, now_s: float, *, scanner: bool) -> messages.State:
+def view(
+    state: State,
+    cue: Cue,
+    policy: Policy,
+    now_s: float,
+    *,
+    scanner: bool,
+    started_by_box_s: float | None = None,
+) -> messages.State:
     """What the control socket publishes."""
     intent, outcome = None, None
     offer = state.memory.offer(policy)
@@ -48,6 +56,7 @@ def view(state: State, cue: Cue, policy: Policy, now_s: float, *, scanner: bool)
         ends_in_s=round(max(0.0, ends_s - now_s), 1) if ends_s is not None else None,
         unresolved=state.memory.unresolved,
         scanner=scanner,
+        started_by_box_s=started_by_box_s,
     )
 
 

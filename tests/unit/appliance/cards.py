@@ -1,6 +1,7 @@
 """A card in folders: what a technician puts on it, and what a start makes of it."""
 
 import json
+import os
 import stat
 from pathlib import Path
 
@@ -37,6 +38,10 @@ class Card:
         )
         for path in (self.fat, self.places.data, self.places.run):
             path.mkdir(exist_ok=True)
+        journals = self.places.data / "kiosk"
+        journals.mkdir(exist_ok=True)
+        if os.geteuid() == 0:
+            os.chown(journals, 701, 701)  # as the image makes it; root's is one that was lost
         host_name.write_text("kiosk\n")
         self.written = []
 

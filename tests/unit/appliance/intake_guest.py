@@ -29,6 +29,9 @@ def intake(request):
     host_name = Path("/dev/hostname")
     host_name.write_text("kiosk\n")
     places = Places(guest.FIRMWARE, guest.DATA, guest.RUN, guest.DATA / "etc", host_name)
+    journals = guest.DATA / "kiosk"
+    journals.mkdir(exist_ok=True)
+    os.chown(journals, 701, 701)
     guest.say(result=asdict(run(places, overwrite=overwrite, group=None)))
     in_force = guest.DATA / "etc/kiosk.yaml"
     guest.say(kiosk=in_force.read_text() if in_force.exists() else "")

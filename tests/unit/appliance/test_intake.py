@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import stat
 from pathlib import Path
 
@@ -346,7 +347,7 @@ def test_without_the_data_partition_nothing_is_taken(card):
     assert not result.in_force
     assert result.trouble == "data"
     assert (card.fat / "kiosk.yaml").read_text() == SECRET
-    assert list(card.places.data.iterdir()) == []
+    assert [path.name for path in card.places.data.iterdir()] == ["kiosk"]
 
 
 def test_a_data_partition_that_cannot_be_written_leaves_the_secrets_on_the_card(card, monkeypatch):
@@ -477,3 +478,21 @@ def test_it_runs_on_the_card_as_a_command(card, monkeypatch, capsys):
 
     assert "kiosk.yaml:1: gateway: 1 is a number" in capsys.readouterr().err
     assert json.loads(card.rendered("kiosk-intake/result.json"))["ok"] is False
+
+
+def test_a_journal_that_a_repair_lost_is_trouble_and_the_configuration_comes_in_force(card):
+    shutil.rmtree(card.places.data / "kiosk")
+
+    result = card.put(GOOD).start()
+
+    assert result.trouble == "data"
+    assert result.findings == ["the journal is gone from the data partition; see Data"]
+    assert card.in_force.offer.amount_sum == 15000
+
+
+def test_what_is_sold_is_told_with_its_request_and_without_secrets(card):
+    result = card.put(SECRET).start()
+
+    [line] = result.sells
+    assert "15 000 so'm  ->  POST http://192.168.1.50:8080/payment/payme" in line
+    assert '{"amount":15000' in line

@@ -63,9 +63,7 @@ def test_what_stands_behind_a_plus_does_not_count():
         ("1.3.0", "kiosk-arm64-debian", "1.3.0 failed here (it does not sell)"),
     ],
 )
-def test_only_a_newer_bundle_of_ours_that_never_failed_is_wanted(
-    system, version, compatible, why
-):
+def test_only_a_newer_bundle_of_ours_that_never_failed_is_wanted(system, version, compatible, why):
     slot_record.save(system.places.record, Record(refused={"1.3.0": "it does not sell"}))
 
     said = update.why_not(update.Bundle("x", version, compatible), system)

@@ -356,7 +356,8 @@ def test_without_a_chip_the_header_is_found_by_its_label(lgpio, devices, on_a_pi
     """A Pi 5 with a kernel that numbers other chips first."""
     for number in (1, 2, 11):
         (devices / f"gpiochip{number}").touch()
-    lgpio.labels.update({0: "gpio-brcmstb@107d508500", 1: "raspberrypi-exp-gpio", 11: "pinctrl-rp1"})
+    lgpio.labels.update({0: "gpio-brcmstb@107d508500", 1: "raspberrypi-exp-gpio"})
+    lgpio.labels[11] = "pinctrl-rp1"
 
     factory = open_pin_factory("lgpio")
 

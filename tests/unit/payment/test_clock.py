@@ -103,6 +103,29 @@ def test_a_box_that_tells_no_time_vouches_for_nothing(told):
     machine.clock.hear_box(told)
 
     assert machine.trouble() is not None
+    assert machine.clock.started_by_box_s is None
+
+
+def test_others_learn_when_the_machine_started_by_the_boxs_time():
+    machine = Machine(now=datetime(1970, 1, 1, tzinfo=UTC), up_s=20.0)
+    assert machine.clock.started_by_box_s is None
+
+    machine.clock.hear_box(on_the_boxs_wall(NOON))
+    machine.now = NOON  # somebody believed it
+
+    assert machine.clock.started_by_box_s == NOON.timestamp() - 20
+
+
+@pytest.mark.parametrize(("off_s", "is_news"), [(-4, False), (4, False), (-6, True), (6, True)])
+def test_what_the_box_tells_a_little_late_is_no_news(off_s, is_news):
+    machine = Machine()
+    machine.clock.hear_box(on_the_boxs_wall(NOON))
+    first_s = machine.clock.started_by_box_s
+
+    machine.passes(30)
+    machine.clock.hear_box(on_the_boxs_wall(machine.now + timedelta(seconds=off_s)))
+
+    assert machine.clock.started_by_box_s == first_s + (off_s if is_news else 0)
 
 
 def test_where_nobody_vouches_it_sells_after_some_minutes_and_says_so():

@@ -21,7 +21,7 @@ from kiosk.payment import store as store_module
 from kiosk.payment.indicator import Indicator
 from kiosk.payment.informant import Informant
 from kiosk.payment.loop import Loop, Outside
-from kiosk.payment.mailbox import CommandCame, Mailbox, ScannerSaid, ThreadDied
+from kiosk.payment.mailbox import BoxTold, CommandCame, Mailbox, ScannerSaid, ThreadDied
 from kiosk.payment.store import Store
 from kiosk.watchdog import Watchdog
 
@@ -354,3 +354,17 @@ def test_however_long_its_row_takes_the_customer_is_told_for_as_long_as_ever(tmp
     assert isinstance(desk.loop._state, Concluded)
     assert desk.loop._state.ends_s == now_s[0] + CONCLUDED_S[Outcome.APPROVED]
     desk.store.close()
+
+
+def test_what_time_the_box_tells_is_told_on_at_once(desk):
+    desk.open()
+    desk.post(BoxTold("2027-06-01 12:00:00"), events.StopRequested())
+
+    desk.loop.run()
+
+    (told,) = {
+        state.started_by_box_s
+        for name, state in desk.played.done
+        if name == "publish" and state.started_by_box_s is not None
+    }
+    assert told == desk.loop._out.wall_clock.started_by_box_s

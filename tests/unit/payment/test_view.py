@@ -56,3 +56,9 @@ def test_reasons_have_a_sentence_each():
 def test_without_an_offer():
     shown = view(Ready(Memory()), Cue.WAITING, Policy(offers=()), 0.0, scanner=True)
     assert shown.offer is None
+
+
+def test_the_boxs_time_goes_along_as_it_is():
+    told = {"scanner": True, "started_by_box_s": 1_800_000_000.5}
+    shown = view(Ready(Memory()), Cue.READY, POLICY, 0.0, **told)
+    assert shown.started_by_box_s == 1_800_000_000.5
