@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test prove check format lint types contracts coverage frames bench soak vm-camera pi audit sbom lock clean
+.PHONY: demo test prove check format lint types contracts coverage frames bench soak vm-camera pi audit sbom lock \
+  image image-lock image-static image-test clean
 
 demo: $(VENV)/.run-ready
 	@$(BIN)/kiosk demo
@@ -57,6 +58,21 @@ soak: $(VENV)/.run-ready
 # The pins of a Raspberry Pi (builds lgpio where there is no wheel for it: swig, gcc, python3-dev).
 pi: $(VENV)/.run-ready
 	PYPI=1 $(BIN)/python -m pip install --quiet --no-deps --require-hashes -r .lock/pi.txt
+
+# The SD card image, into dist/image/: see image-build/README.md. UPDATE_KEYS=DIR, IMAGE_URL=URL.
+image: $(VENV)/.run-ready
+	PYTHONPATH=image-build $(BIN)/python -m builder image
+
+# Which Debian packages it is made of, from what the mirror has today.
+image-lock: $(VENV)/.run-ready
+	PYTHONPATH=image-build $(BIN)/python -m builder lock
+
+# The image of dist/image/ looked at; and started, cut, updated (qemu-system-arm; an hour).
+image-static: $(VENV)/.dev-ready
+	$(BIN)/python -m pytest -n0 image-build/tests/test_static.py
+
+image-test: $(VENV)/.dev-ready
+	$(BIN)/python -m pytest -n0 image-build/tests
 
 # Known vulnerabilities of what the locks name: a list kept by hand, and PyPI where it answers.
 # Wholly offline: make audit ADVISORIES=all.zip, osv.dev's archive of all advisories about PyPI.

@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from builder import lock
 from packaging.licenses import canonicalize_license_expression
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -18,7 +19,8 @@ from tools import figure, need
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCK = ROOT / ".lock"
-LOCKS = sorted(LOCK.glob("*.txt"))
+DEBS = LOCK / "image-debian.txt"  # read strictly by builder.lock, and by a test of its own here
+LOCKS = sorted(set(LOCK.glob("*.txt")) - {DEBS})
 AUDIT_PYTHON = ROOT / ".venv/audit/bin/python"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 LICENCES = json.loads((LOCK / "licences.json").read_text(encoding="utf-8"))
@@ -94,6 +96,16 @@ def test_a_lock_pins_everything_by_hash_and_names_no_place(lock):
 
     assert what_is_loose(text) == []
     assert not re.search(r"https?:|--(?!hash=)|^-| @ ", text, re.MULTILINE)
+
+
+def test_the_lock_of_the_card_pins_each_debian_package_once_and_names_no_place():
+    text = DEBS.read_text(encoding="utf-8")
+    debs = lock.parse(text)
+
+    assert len(debs) > 200
+    pinned = [(deb.role, deb.name, deb.arch) for deb in debs]
+    assert len(set(pinned)) == len(pinned)
+    assert not re.search(r"://|\.(?:org|com|net|uz)\b", text)
 
 
 @pytest.mark.parametrize(
