@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from appliance.secrets import are_taken, is_from
@@ -44,6 +45,10 @@ def broken_rules(settings: Settings, card: Path) -> Iterator[RuleError]:
     if panel.backend == "gpio" and panel.pin_factory != "lgpio":
         text = f"{panel.pin_factory} is not on the card; delete the line for lgpio"
         yield RuleError("panel.pin_factory", text)
+    if re.match(r"https?://[^/?:]*\.local\.?([:/?]|$)", settings.gateway.url):
+        # systemd-resolved asks no name server for such a name, and multicast is closed.
+        text = "a name that ends in .local is not found from the card; give the box's address"
+        yield RuleError("gateway.url", text)
     if settings.camera.path is not None and settings.camera.path.startswith(f"{card}/"):
         yield RuleError("camera.path", "the scanner cannot read files on this partition")
 

@@ -6,26 +6,31 @@ kept each hour and at each stop. The clock is only ever moved forward here; deci
 who is believed after that.
 """
 
-import json
+from __future__ import annotations
+
 import os
-import signal
 import sys
 import time
-from collections.abc import Callable
-from datetime import datetime
-from pathlib import Path
-from typing import NamedTuple
+from _signal import alarm  # type: ignore[import-not-found]  # signal itself loads enum
+from datetime import UTC, datetime
 
-from kiosk.payment.clock import EARLIEST, LATEST
+from kiosk import RELEASED
 
-# Named tuples, and no module that can be spared: the kiosk waits for this at each start.
+# Files by their names, and no module that can be spared (json, pathlib, typing and signal are more
+# than half of a start of Python): the kiosk waits for this at each start.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
+EARLIEST_S = datetime.fromisoformat(RELEASED).replace(tzinfo=UTC).timestamp()
+LATEST_S = EARLIEST_S + 20 * 365 * 86_400
+"""As `kiosk.payment.clock` has them; a test says so."""
 MOST_ASKING_S = 5
 """A card that fails must not keep the kiosk from starting; other times are known as well."""
 CHILD_FAILED = 1
 
 
-class Places(NamedTuple):
+class Places:
     """Where times are known from; other than these in tests only.
 
     Attributes:
@@ -35,10 +40,15 @@ class Places(NamedTuple):
         floor: For the keeper: no time before this is plausible.
     """
 
-    version: Path = Path("/usr/lib/kiosk/version.json")
-    journal: Path = Path("/var/lib/kiosk/journal.db")
-    kept: Path = Path("/data/appliance/clock")
-    floor: Path = Path("/run/kiosk-clock/floor")
+    def __init__(
+        self,
+        version: str = "/usr/lib/kiosk/version.json",
+        journal: str = "/var/lib/kiosk/journal.db",
+        kept: str = "/data/appliance/clock",
+        floor: str = "/run/kiosk-clock/floor",
+    ) -> None:
+        """Other ones in tests only."""
+        self.version, self.journal, self.kept, self.floor = version, journal, kept, floor
 
 
 HERE = Places()
@@ -52,35 +62,37 @@ def set_clock(to_s: float) -> None:
 def floor(places: Places) -> tuple[float, str]:
     """The latest time that is known to have been, and how it is known."""
     known = {
-        "this kiosk's release": EARLIEST.timestamp(),
+        "this kiosk's release": EARLIEST_S,
         "the build of the image": built_at(places.version),
         "the last payment": last_row_at(places.journal),
         "the time that was kept": kept_at(places.kept),
     }
     found = {name: at for name, at in known.items() if at is not None}
     # What is far ahead was never a time, whoever wrote it down.
-    possible = {name: at for name, at in found.items() if at <= LATEST.timestamp()}
+    possible = {name: at for name, at in found.items() if at <= LATEST_S}
     how = max(possible, key=lambda name: possible[name])
     return possible[how], how
 
 
-def built_at(version: Path) -> float | None:
+def built_at(version: str) -> float | None:
     """When the image was made; None where it does not say."""
     try:
-        return datetime.fromisoformat(json.loads(version.read_bytes())["built_at"]).timestamp()
-    except (OSError, ValueError, KeyError, TypeError):
+        with open(version, encoding="utf-8") as file:  # noqa: PTH123 - no pathlib here
+            said = file.read().partition('"built_at"')[2]
+        return datetime.fromisoformat(said.split('"')[1]).timestamp()
+    except (OSError, ValueError, IndexError):
         return None
 
 
-def kept_at(kept: Path) -> float | None:
+def kept_at(kept: str) -> float | None:
     """The time that `keep` left; None before the first."""
     try:
-        return kept.stat().st_mtime
+        return os.stat(kept).st_mtime  # noqa: PTH116 - no pathlib here
     except OSError:
         return None
 
 
-def keep(kept: Path) -> None:
+def keep(kept: str) -> None:
     """Leave the present time for the next start.
 
     Raises:
@@ -94,24 +106,26 @@ def keep(kept: Path) -> None:
         os.close(fd)
 
 
-def last_row_at(journal: Path) -> float | None:
+def last_row_at(journal: str) -> float | None:
     """When the newest row was written, by the clock of then; None where nothing can be asked.
 
     Asked as the journal's owner, in a process of its own: SQLite makes companions of a journal
     that it only reads, and the kiosk could not write to those of root.
     """
     try:
-        owner = journal.parent.stat()  # inside, root without its rights could not even look
+        # Inside, root without its rights could not even look.
+        owner = os.stat(os.path.dirname(journal))  # noqa: PTH116, PTH120 - no pathlib here
     except OSError:
         return None
     answer, tell = os.pipe()
     child = os.fork()
     if child == 0:
-        signal.alarm(MOST_ASKING_S)  # its end: root without its rights cannot end another's process
+        # Its end: root without its rights cannot end another's process.
+        alarm(MOST_ASKING_S)
         os._exit(_answer_as(journal, owner, tell))
     os.close(tell)
-    with os.fdopen(answer, "rb") as pipe:
-        said = pipe.read()
+    said = os.read(answer, 100)
+    os.close(answer)
     os.waitpid(child, 0)
     try:
         return datetime.fromisoformat(said.decode("ascii")).timestamp()
@@ -119,7 +133,7 @@ def last_row_at(journal: Path) -> float | None:
         return None
 
 
-def _answer_as(journal: Path, owner: os.stat_result, tell: int) -> int:
+def _answer_as(journal: str, owner: os.stat_result, tell: int) -> int:
     """In the child: give up what the owner has not, and ask."""
     import sqlite3  # loaded here, so that the memory goes with the child
 
@@ -128,9 +142,10 @@ def _answer_as(journal: Path, owner: os.stat_result, tell: int) -> int:
             os.setgroups([])
             os.setresgid(owner.st_gid, owner.st_gid, owner.st_gid)
             os.setresuid(owner.st_uid, owner.st_uid, owner.st_uid)
-        if journal.stat().st_size == 0:
+        if os.stat(journal).st_size == 0:  # noqa: PTH116 - no pathlib here
             return CHILD_FAILED  # the kiosk has its own word for that
-        db = sqlite3.connect(journal.absolute().as_uri() + "?mode=ro", uri=True)
+        name = os.path.abspath(journal).replace("%", "%25").replace("?", "%3f").replace("#", "%23")  # noqa: PTH100
+        db = sqlite3.connect(f"file:{name}?mode=ro", uri=True)
         found = db.execute("SELECT at FROM row ORDER BY seq DESC LIMIT 1").fetchone()
         db.close()
         os.write(tell, str(found[0]).encode() if found else b"")
@@ -148,7 +163,8 @@ def main(
     at_s, how = floor(places)
     now_s = read()
     try:
-        places.floor.write_text(f"{at_s:.0f}\n", encoding="ascii")
+        with open(places.floor, "w", encoding="ascii") as file:  # noqa: PTH123 - no pathlib here
+            file.write(f"{at_s:.0f}\n")
     except OSError as error:
         sys.stderr.write(f"{places.floor}: {error.strerror}\n")
     if now_s >= at_s:

@@ -11,18 +11,17 @@ import grp
 import hashlib
 import json
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from appliance import access, firewall, network
-from appliance.card import overwrite
+from appliance import again, firewall, network
 from appliance.secrets import PASSWORD_KEY
 from appliance.split import tree_of
-from appliance.store import BOARD, KIOSK, Store
+from appliance.store import BOARD, KEYS, KIOSK, Store
 from appliance.taking import Overwrite, Taking, take
 from kiosk.check_config import sold
 from kiosk.errors import SettingsError
@@ -35,9 +34,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 OWN = "kiosk-intake"
-RESULT, RULES, AUTHORIZED = (
-    f"{OWN}/{n}" for n in ("result.json", "nftables.nft", "authorized_keys")
+RESULT, RULES, AUTHORIZED, WELL = (
+    f"{OWN}/{n}" for n in ("result.json", "nftables.nft", "authorized_keys", "well")
 )
+"""The last is there where there is no trouble: then no signal is started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,7 @@ class Places:
     run: Path = Path("/run")
     config: Path = Path("/etc/kiosk")
     host_name: Path = Path(network.HOST_NAME)
+    version: Path = Path("/usr/lib/kiosk/version.json")
 
 
 @dataclass(slots=True)
@@ -64,6 +65,7 @@ class Result:
         ok: What is on the card is in force.
         taken: It came in force at this start.
         in_force: There is a configuration that the kiosk can start with.
+        is_journal_lost: The kiosk does not start all the same.
         trouble: Which rhythm the lamp shows; None for none.
         findings: What is wrong, one sentence each, without secrets.
         warnings: What deserves a second look.
@@ -77,6 +79,7 @@ class Result:
     ok: bool = False
     taken: bool = False
     in_force: bool = False
+    is_journal_lost: bool = False
     trouble: Literal["config", "data"] | None = None
     findings: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -103,6 +106,7 @@ def run(
         is_mounted: Whether a folder is a mounted file system.
     """
     result = Result()
+    rendering = again.Rendering()
     store = Store(places.data / "etc", group=group)
     settings: Settings | None = None
     # Never the memory below a mount point that is missing: it would forget spent codes.
@@ -113,14 +117,14 @@ def run(
         _report(result, _take(places, store, overwrite))
         settings = _in_force(store, result)
         if _is_journal_lost(places.data):
-            result.trouble = "data"
+            result.trouble, result.is_journal_lost = "data", True
             result.findings.append("the journal is gone from the data partition; see Data")
     result.in_force = settings is not None
     result.ok = result.in_force and not result.findings
     if not result.ok and result.trouble is None:
         result.trouble = "config"
     try:
-        _render(places, store, settings, result)
+        _render(places, store, settings, result, rendering)
     except Exception as error:  # noqa: BLE001 - the kiosk may still sell, and staff must be told
         result.warnings.append(f"the network was not set up: {type(error).__name__}: {error}")
     panel = settings.panel if settings is not None else _panel_in(places.card / KIOSK)
@@ -128,8 +132,37 @@ def run(
     with contextlib.suppress(OSError):
         result.sha256 = hashlib.sha256((places.card / KIOSK).read_bytes()).hexdigest()
     result.at = datetime.now(UTC).isoformat(timespec="seconds")
-    _write(places.run / RESULT, json.dumps(asdict(result), ensure_ascii=False) + "\n", 0o644)
+    _write(places.run / RESULT, _told(result), 0o644)
+    well = places.run / WELL
+    if result.trouble is None:
+        _write(well, "", 0o644)
+    else:
+        well.unlink(missing_ok=True)
+    if settings is not None and result.ok and result.warnings == list(warnings_about(settings)):
+        # Nothing is left to do, and nothing might go better the next time.
+        _keep(places, store, rendering, result)
     return result
+
+
+def _told(result: Result) -> str:
+    return json.dumps(asdict(result), ensure_ascii=False) + "\n"
+
+
+def _keep(places: Places, store: Store, rendering: again.Rendering, result: Result) -> None:
+    """Let the next start be short, if nothing changes until then; see `again`."""
+    with contextlib.suppress(OSError, ValueError):
+        kept, folder = store.kept(), store.folder
+        if kept is None or folder is None or (places.card / KIOSK).read_bytes() != kept.left:
+            return
+        rendering.looked_at(str(places.version))
+        for name in (KIOSK, *kept.files):
+            rendering.looked_at(str(places.card / name))
+        for name in (KIOSK, BOARD, *(f"{KEYS}/{name}" for name in kept.files)):
+            rendering.looked_at(str(folder / name))
+        told = _told(replace(result, taken=False, secrets_taken=0, at=""))
+        rendering.told(str(places.run / RESULT), told.encode(), 0o644)
+        rendering.wrote(str(places.run / WELL), b"", 0o644)
+        rendering.keep(str(places.data))
 
 
 def _take(places: Places, store: Store, overwrite: Overwrite) -> Taking:
@@ -170,27 +203,42 @@ def _is_journal_lost(data: Path) -> bool:
         return True
 
 
-def _render(places: Places, store: Store, settings: Settings | None, result: Result) -> None:
+def _render(
+    places: Places,
+    store: Store,
+    settings: Settings | None,
+    result: Result,
+    rendering: again.Rendering,
+) -> None:
     """Write what the rest of the machine is to be, without what an earlier run left."""
     device = settings.device if settings is not None else DeviceSettings()
-    for name in (*network.FILES, RULES, AUTHORIZED):
-        (places.run / name).unlink(missing_ok=True)
-    _write(places.run / RULES, firewall.rules_for(settings), 0o600)
+    files = {RULES: (firewall.rules_for(settings), 0o600)}
     if device.wifi_password is not None:
         device = _with_password(store, device, result)
     for name, text in network.files_for(device).items():
-        _write(places.run / name, text, 0o600 if name == network.SUPPLICANT else 0o644)
+        files[name] = (text, 0o600 if name == network.SUPPLICANT else 0o644)
     try:
         network.set_host_name(device.host_name, places.host_name)
     except OSError as error:
         result.warnings.append(f"device.host_name: {error.strerror or error}")
+    rendering.named(str(places.host_name), f"{device.host_name}\n".encode())
     if device.ssh_keys:
+        from appliance import access
+
         try:
             access.make_host_key(places.data / "ssh")
         except Exception as error:  # noqa: BLE001 - without a way in the kiosk still sells
             result.warnings.append(f"device.ssh_keys: no host key: {error}")
         else:
-            _write(places.run / AUTHORIZED, access.authorized(device.ssh_keys), 0o644)
+            files[AUTHORIZED] = (access.authorized(device.ssh_keys), 0o644)
+        rendering.needs(str(places.data / "ssh" / access.HOST_KEY))
+    gone = [places.run / name for name in (*network.FILES, RULES, AUTHORIZED) if name not in files]
+    for path in gone:
+        path.unlink(missing_ok=True)
+    rendering.left_out(map(str, gone))
+    for name, (text, mode) in files.items():
+        _write(places.run / name, text, mode)
+        rendering.wrote(str(places.run / name), text.encode(), mode)
 
 
 def _with_password(store: Store, device: DeviceSettings, result: Result) -> DeviceSettings:
@@ -214,17 +262,13 @@ def _panel_in(path: Path) -> PanelSettings:
 
 
 def _write(path: Path, text: str, mode: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.new")
-    new.unlink(missing_ok=True)
-    new.touch(mode)
-    new.chmod(mode)
-    new.write_text(text, encoding="utf-8")
-    new.replace(path)
+    again.write(str(path), text.encode(), mode)
 
 
 def main() -> int:
     """Run it on the card."""
+    from appliance.card import overwrite
+
     result = run(Places(), overwrite=overwrite, group=grp.getgrnam("kiosk").gr_gid)
     for line in (*result.findings, *result.warnings):
         sys.stderr.write(f"{line}\n")

@@ -79,6 +79,12 @@ class Hands(Protocol):
     def ready_after_s(self) -> float | None:
         """From the kernel's start to the kiosk's readiness. Raises ProgramError."""
 
+    def unit(self) -> str:
+        """Why the kiosk does not run; see `status.Facts`. Raises ProgramError."""
+
+    def failed(self) -> tuple[str, ...]:
+        """Units that failed. Raises ProgramError."""
+
     def show(self, text: str) -> None:
         """On the screen."""
 
@@ -166,6 +172,8 @@ class Keeper:
     _write_at_s: float = field(default=float("-inf"), init=False)
     _ready_after_s: float | None = field(default=None, init=False)
     _trial: str = field(default="", init=False)
+    _unit: str = field(default="", init=False)
+    _failed: tuple[str, ...] = field(default=(), init=False)
     _shown: str = field(default="", init=False)
     _wrote: str = field(default="", init=False)
 
@@ -176,6 +184,7 @@ class Keeper:
             self._look_around_at_s = now_s + LOOK_AROUND_EVERY_S
             self._around = self.places.surroundings()
             self._standing = self.hands.standing()
+            self._ask_systemd(kiosk)
         if kiosk is not None and kiosk.is_paying:
             self._idle_since_s = None
         elif self._idle_since_s is None:
@@ -289,6 +298,14 @@ class Keeper:
 
     # What people read
 
+    def _ask_systemd(self, kiosk: Kiosk | None) -> None:
+        self._unit, self._failed = "", ()
+        with suppress(ProgramError):
+            if kiosk is None:
+                self._unit = self.hands.unit()
+            if kiosk is None or not kiosk.is_open:
+                self._failed = self.hands.failed()
+
     def _note_readiness(self, kiosk: Kiosk | None) -> None:
         if self._ready_after_s is None and kiosk is not None and kiosk.scanner:
             with suppress(ProgramError):
@@ -334,6 +351,8 @@ class Keeper:
             board=board,
             serial=serial,
             ready_after_s=self._ready_after_s,
+            unit=self._unit if kiosk is None else "",
+            failed=self._failed,
             now_s=self.wall_s(),
         )
 
@@ -344,7 +363,7 @@ class Machine:
     def __init__(
         self,
         file: Path = Path("/boot/firmware/kiosk-status.txt"),
-        kept: Path = clock.HERE.kept,
+        kept: str = clock.HERE.kept,
     ) -> None:
         self._file = file
         self._kept = kept
@@ -398,6 +417,23 @@ class Machine:
         show = ["systemctl", "show", "--value", "-p", "ActiveEnterTimestampMonotonic"]
         said = programs.run([*show, "kiosk.service"]).strip()
         return int(said) / 1e6 if said.isdigit() and int(said) else None
+
+    def unit(self) -> str:
+        """See Hands."""
+        names = ("ActiveState", "ConditionResult", "ConditionTimestampMonotonic")
+        said = programs.run(["systemctl", "show", *(f"-p{n}" for n in names), "kiosk.service"])
+        about = dict(line.split("=", 1) for line in said.splitlines() if "=" in line)
+        if about.get("ActiveState") != "inactive":
+            return ""
+        # Before anything it needs has come, nothing was asked, and that counts as no as well.
+        was_asked = about.get("ConditionTimestampMonotonic", "0") != "0"
+        is_held_back = was_asked and about.get("ConditionResult") == "no"
+        return "condition" if is_held_back else "inactive"
+
+    def failed(self) -> tuple[str, ...]:
+        """See Hands."""
+        said = programs.run(["systemctl", "list-units", "--failed", "--plain", "--no-legend"])
+        return tuple(line.split()[0] for line in said.splitlines() if line.strip())
 
     def show(self, text: str) -> None:
         """See Hands."""

@@ -95,7 +95,9 @@ def main(run: Path = Path("/run")) -> int:
     told = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: told.set())
     # Where intake left nothing, the kiosk may start all the same, and must get its pins.
-    is_short = result is None or bool(result["in_force"])
+    is_short = result is None or (
+        bool(result["in_force"]) and not result.get("is_journal_lost", False)
+    )
     if trouble is not None:
         if not is_short:
             # The start of the machine goes on; this goes on beside it.

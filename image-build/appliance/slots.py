@@ -275,7 +275,10 @@ def begin_writing(slot: Slot, places: Places = HERE) -> None:
         _set_letter(places.firmware / "tryboot.txt", permanent(places))
         record: Record = slot_record.load(places.record).with_state(slot, "bad")
         digests = {key: sha for key, sha in record.digests.items() if key != slot}
-        slot_record.save(places.record, replace(record, digests=digests, trial=None))
+        # Why the last trial failed is told until there is another one.
+        told = record.trial and record.trial.version in record.refused
+        trial = replace(record.trial, starts=0) if record.trial and told else None
+        slot_record.save(places.record, replace(record, digests=digests, trial=trial))
 
 
 def mark_written(places: Places = HERE) -> None:

@@ -20,6 +20,8 @@ FILE_BYTES = 4096
 WIDTH = 78
 LABEL = 13
 MOST_LINES_SHOWN = 12
+MOST_BYTES_OF_FINDINGS = 1600
+FIREWALLS = frozenset({"nftables.service", "kiosk-firewall.service"})
 PASSING = ("Written:", "Start:")
 """Lines that are no reason to write the file again."""
 
@@ -65,6 +67,9 @@ class Facts:
         is_journal_lost: The data partition is there, and what was on it is not.
         update: What the last look for an update came to; "" for nothing.
         ready_after_s: From the kernel's start until the kiosk was ready for the first time.
+        unit: What systemd says of a kiosk that does not run: "condition" where its unit holds it
+            back, "inactive" where something that it needs did not come, "" for neither.
+        failed: Units that failed; asked for only where the kiosk is not open.
     """
 
     version: dict[str, Any]
@@ -81,6 +86,8 @@ class Facts:
     serial: str
     is_journal_lost: bool = False
     ready_after_s: float | None = None
+    unit: str = ""
+    failed: tuple[str, ...] = ()
     now_s: float = field(default_factory=time.time)
 
 
@@ -157,6 +164,15 @@ def _why_not_running(facts: Facts) -> str:
         return "does not start: the journal is gone, and with it which codes were spent"
     if facts.intake is not None and not facts.intake.get("in_force"):
         return "does not start: there is no configuration that it can start with, see below"
+    if facts.unit == "condition":
+        return (
+            "does not start: .card, which the image made, is gone from the journal's folder, so "
+            "that the journal may be gone too; once it is back there, over SSH: "
+            "sudo touch /var/lib/kiosk/.card"
+        )
+    if facts.unit == "inactive":
+        named = f" ({', '.join(facts.failed)})" if facts.failed else ""
+        return f"does not start: something that it needs failed{named}; restart"
     return "the kiosk does not run; it is started again and again by itself"
 
 
@@ -170,8 +186,11 @@ def _configuration(intake: dict[str, Any] | None) -> Iterator[str]:
         yield "NOT TAKEN. The one before stays in force. What is wrong:"
     else:
         yield "NOT TAKEN, and there is none before it. What is wrong:"
-    for finding in _texts(intake.get("findings")):
+    findings = intake.get("findings")
+    for finding in _fitting(_texts(findings)):
         yield f"* {finding}"
+    if isinstance(findings, list) and len(findings) > len(_fitting(_texts(findings))):
+        yield "* ... and more; mend these first"
     for warning in _texts(intake.get("warnings")):
         yield f"- {warning}"
 
@@ -187,12 +206,25 @@ def _texts(found: object) -> list[str]:
     )
 
 
+def _fitting(texts: list[str]) -> list[str]:
+    """As many as leave room for the rest of the file, and the first in any case."""
+    room, found = MOST_BYTES_OF_FINDINGS, list[str]()
+    for text in texts:
+        room -= len(text.encode())
+        if found and room < 0:
+            break
+        found.append(text)
+    return found
+
+
 def _network(facts: Facts) -> Iterator[str]:
     yield f"this kiosk is called {facts.host_name}"
     for link in facts.links:
         yield f"{link.name} ({link.mac}): {', '.join(link.addresses) or 'no address'}"
     if not facts.links:
         yield "no network card"
+    if FIREWALLS & set(facts.failed):
+        yield "* the firewall did not load, and all that it would open is closed: restart"
 
 
 def _system(facts: Facts) -> Iterator[str]:
@@ -209,6 +241,8 @@ def _system(facts: Facts) -> Iterator[str]:
         yield f"the last update did not serve: {standing.failed}"
     if facts.trial:
         yield facts.trial
+    if facts.failed:
+        yield f"failed: {', '.join(facts.failed[:MOST_LINES_SHOWN])}"
     if facts.update:
         yield f"update: {facts.update}"
 

@@ -35,7 +35,7 @@ def from_sticks() -> str:
     with update.on_sticks() as (bundle, passed_over):
         if bundle is None:
             return f"USB stick: {'; '.join(passed_over)}" if passed_over else ""
-        done = update.install(bundle.source, is_idle)
+        done = _install(bundle.source)
     return f"{bundle.version} from a USB stick: {done}"
 
 
@@ -53,7 +53,15 @@ def from_url(config: Path = CONFIG) -> str:
     bundle = update.check_url(url)
     if bundle is None:
         return ""
-    return f"{bundle.version}: {update.install(bundle.source, is_idle)}"
+    return f"{bundle.version}: {_install(bundle.source)}"
+
+
+def _install(source: str) -> str:
+    # A first start fills the other slot for minutes; refused then, a stick would not be looked at
+    # again before it is pulled out.
+    with slots.locked(slots.HERE.run / "fill.lock"):
+        pass
+    return update.install(source, is_idle)
 
 
 def look(where: str) -> str:

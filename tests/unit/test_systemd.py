@@ -1,15 +1,13 @@
 """The units: how little each process may do, and that neither is ever given up."""
 
 import importlib.util
-import json
 import re
 import subprocess
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from appliance import clock, keeper, updating
-from appliance.intake import Result
+from appliance.intake import WELL
 from tools import figure, need
 
 from kiosk import cli
@@ -317,7 +315,7 @@ def test_each_unit_of_the_card_has_a_figure_to_keep():
 @pytest.mark.parametrize("name", sorted(OF_THE_CARD))
 def test_what_it_starts_is_there(name):
     for value in values(text_of(name), "ExecStart"):
-        if found := re.fullmatch(r"/opt/kiosk/.venv/bin/python -m (\S+)(?: \S+)?", value):
+        if found := re.fullmatch(r"/opt/kiosk/.venv/bin/python (?:-S )?-m (\S+)(?: \S+)?", value):
             assert importlib.util.find_spec(found[1]) is not None
             assert "PYTHONPATH=/opt/kiosk/image-build" in text_of(name)
         else:
@@ -438,24 +436,10 @@ def test_it_ends_after_the_keeper_would_have_ended_it():
     assert int(minutes) * 60 > keeper.TRIAL_S + keeper.MOST_PAYING_S + keeper.STOP_S
 
 
-@pytest.mark.parametrize(
-    ("result", "is_shown"),
-    [
-        (Result(ok=True, in_force=True), False),
-        (Result(in_force=True, trouble="config"), True),
-        (Result(trouble="data"), True),
-        (None, True),
-    ],
-)
-def test_the_signal_starts_where_there_is_trouble(tmp_path, result, is_shown):
-    if result is not None:
-        told = json.dumps(asdict(result), ensure_ascii=False) + "\n"
-        (tmp_path / "result.json").write_text(told)
+def test_the_signal_starts_unless_intake_says_that_all_is_well():
+    conditions = values(text_of("kiosk-signal"), "ConditionPathExists", "Unit")
 
-    script = command_in("kiosk-signal", "ExecCondition")
-    code = ends_with(script, **{"_run_kiosk-intake_result.json": tmp_path / "result.json"})
-
-    assert (code == 0) == is_shown
+    assert conditions == [f"!/run/{WELL}"]
 
 
 def test_the_programs_meet_where_the_units_make_room():
@@ -463,13 +447,15 @@ def test_the_programs_meet_where_the_units_make_room():
 
     for path in (keeper.Places().intake, updating.SAID, Path("/run/kiosk-slots/x")):
         assert f"d {path.parent} " in rooms
-    assert values(text_of("kiosk-clock"), "RuntimeDirectory") == [clock.HERE.floor.parent.name]
+    assert values(text_of("kiosk-clock"), "RuntimeDirectory") == [
+        Path(clock.HERE.floor).parent.name
+    ]
     for name in ("kiosk-keeper", "kiosk-fill", "kiosk-update@"):
         assert "/run/kiosk-slots" in " ".join(values(text_of(name), "ReadWritePaths"))
     # The word for the firmware is left there by systemctl itself.
     assert "/run/systemd" in values(text_of("kiosk-keeper"), "ReadWritePaths")[0].split()
     (stop,) = values(text_of("kiosk-clock"), "ExecStop")
-    assert stop.split()[-1] == str(clock.HERE.kept)
+    assert stop.split()[-1] == clock.HERE.kept
 
 
 def test_the_log_is_in_memory_and_bounded():

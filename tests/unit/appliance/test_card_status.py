@@ -91,6 +91,12 @@ def test_a_reason_that_nobody_knows_is_told_all_the_same():
         ({"intake": {"ok": False, "in_force": False}}, "there is no configuration"),
         ({"intake": None}, "the kiosk does not run"),
         ({}, "the kiosk does not run; it is started again"),
+        ({"unit": "condition"}, "does not start: .card"),
+        ({"unit": "inactive"}, "does not start: something that it needs failed; restart"),
+        (
+            {"unit": "inactive", "failed": ("etc-kiosk.mount",)},
+            "does not start: something that it needs failed (etc-kiosk.mount); restart",
+        ),
     ],
 )
 def test_why_it_does_not_run(changes, told):
@@ -337,3 +343,22 @@ def test_a_file_that_is_no_object(tmp_path, content):
 
     assert status.json_in(tmp_path / "x") is None
     assert status.json_in(tmp_path / "y") is None
+
+
+def test_many_long_findings_leave_room_for_what_else_is_read_there():
+    findings = [f"kiosk.yaml:{n}: {'a long sentence ' * 40}" for n in range(50)]
+    intake = {"ok": False, "in_force": True, "findings": findings, "warnings": []}
+
+    file = file_of(text_of(replace(WELL, intake=intake))).decode()
+
+    assert len(file.encode()) == FILE_BYTES
+    assert "kiosk.yaml:0:" in file
+    assert "... and more; mend these first" in file
+    assert "192.168.1.20" in file
+    assert "Data:" in file
+
+
+def test_a_few_findings_are_all_there_is():
+    intake = {"ok": False, "in_force": True, "findings": ["kiosk.yaml:1: wrong"], "warnings": []}
+
+    assert "and more" not in text_of(replace(WELL, intake=intake))

@@ -61,6 +61,21 @@ def test_without_anything_it_begins_at_the_build_of_the_image(places):
     assert sees(places, datetime(1970, 1, 1, tzinfo=UTC)) == BUILT
 
 
+def test_the_limits_are_those_of_the_kiosk():
+    assert EARLIEST.timestamp() == clock.EARLIEST_S
+    assert LATEST.timestamp() == clock.LATEST_S
+
+
+@pytest.mark.parametrize("module", ["json", "pathlib", "re", "typing", "enum", "sqlite3"])
+def test_a_start_loads_nothing_that_it_can_spare(module):
+    script = f"import sys; from appliance import clock; sys.exit({module!r} in sys.modules)"
+    here = {"PYTHONPATH": "image-build:."}
+
+    done = subprocess.run([sys.executable, "-S", "-c", script], env=here, check=False)
+
+    assert done.returncode == 0
+
+
 def test_without_even_that_at_the_release(places):
     places.version.unlink()
 
@@ -103,7 +118,7 @@ def test_the_keeper_learns_the_floor(places):
 
 
 def test_a_place_without_room_for_the_floor_does_not_stop_the_start(places, capsys):
-    sees(places._replace(floor=places.kept / "nowhere"), BUILT)
+    sees(Places(places.version, places.journal, places.kept, places.kept / "nowhere"), BUILT)
 
     assert "nowhere" in capsys.readouterr().err
 

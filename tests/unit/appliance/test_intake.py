@@ -496,3 +496,20 @@ def test_what_is_sold_is_told_with_its_request_and_without_secrets(card):
     [line] = result.sells
     assert "15 000 so'm  ->  POST http://192.168.1.50:8080/payment/payme" in line
     assert '{"amount":15000' in line
+
+
+@pytest.mark.parametrize(
+    ("url", "is_refused"),
+    [
+        ("http://fiscal.local:8080", True),
+        ("https://fiscal.local", True),
+        ("http://fiscal.local./api", True),
+        ("http://fiscal.localnet", False),
+        ("http://local:8080", False),
+        ("http://192.168.1.50/x.local/", False),
+    ],
+)
+def test_a_name_that_only_multicast_knows_is_refused(card, url, is_refused):
+    result = card.put(GOOD.replace("http://192.168.1.50:8080", url)).start()
+
+    assert ("gateway.url: a name that ends in .local" in " ".join(result.findings)) == is_refused

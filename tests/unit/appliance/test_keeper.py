@@ -48,6 +48,8 @@ class Played:
     stands: Standing | None = PERMANENT
     is_server: bool = True
     ready_s: float | None = 12.5
+    says_unit: str = ""
+    says_failed: tuple[str, ...] = ()
     fails: dict[str, Exception] = field(default_factory=dict)
     done: list[object] = field(default_factory=list)
 
@@ -94,6 +96,14 @@ class Played:
         if "ready" in self.fails:
             raise self.fails["ready"]
         return self.ready_s
+
+    def unit(self):
+        if "unit" in self.fails:
+            raise self.fails["unit"]
+        return self.says_unit
+
+    def failed(self):
+        return self.says_failed
 
     def show(self, text):
         self.done.append(("show", text))
@@ -577,6 +587,57 @@ def test_what_it_tells_systemd(commands):
     assert machine.ready_after_s() == 12.345678
 
 
+@pytest.mark.parametrize(
+    ("state", "result", "asked", "why"),
+    [
+        ("active", "yes", "7", ""),
+        ("activating", "yes", "7", ""),
+        ("inactive", "no", "7", "condition"),
+        ("inactive", "no", "0", "inactive"),
+        ("inactive", "yes", "7", "inactive"),
+    ],
+)
+def test_what_keeps_the_kiosk_from_running(monkeypatch, state, result, asked, why):
+    said = f"ActiveState={state}\nConditionResult={result}\nConditionTimestampMonotonic={asked}\n"
+    monkeypatch.setattr(programs, "run", lambda command, most_s=60.0: said)
+
+    assert Machine().unit() == why
+
+
+def test_which_units_failed(monkeypatch):
+    said = "kiosk-firewall.service loaded failed failed Firewall of the kiosk\n\n"
+    monkeypatch.setattr(programs, "run", lambda command, most_s=60.0: said)
+
+    assert Machine().failed() == ("kiosk-firewall.service",)
+
+
+def test_a_kiosk_that_does_not_run_has_its_reason_told(here):
+    here.hands.says_unit = "condition"
+    here.passes(2, None)
+    assert ".card" in here.hands.texts("show")[-1]
+
+    here.passes(20, READY)
+    assert "in service" in here.hands.texts("show")[-1]
+
+
+def test_a_systemd_that_does_not_answer_stops_nothing(here):
+    here.hands.fails["unit"] = ProgramError("systemctl: timed out")
+
+    here.passes(2, None)
+
+    assert "started again and again" in here.hands.texts("show")[-1].replace("\n             ", " ")
+
+
+def test_what_failed_is_told_while_the_kiosk_is_not_open(here):
+    here.hands.says_failed = ("kiosk-firewall.service",)
+
+    here.passes(2, OUT)
+    text = here.hands.texts("show")[-1]
+
+    assert "the firewall did not load" in text
+    assert "failed: kiosk-firewall.service" in text
+
+
 @pytest.mark.parametrize("said", ["", "0\n", "[not set]\n"])
 def test_a_kiosk_that_was_never_ready(monkeypatch, said):
     monkeypatch.setattr(programs, "run", lambda command, most_s=60.0: said)
@@ -629,7 +690,7 @@ def test_clock_and_screen(monkeypatch, tmp_path):
     asked = []
     monkeypatch.setattr(keeper.clock, "set_clock", asked.append)
     monkeypatch.setattr(console, "show", asked.append)
-    machine = Machine(kept=tmp_path / "clock")
+    machine = Machine(kept=str(tmp_path / "clock"))
 
     machine.step_clock(5.0)
     machine.show("text")

@@ -1,5 +1,6 @@
 """One look for an update: found or not, installed or not, always a sentence at most."""
 
+import threading
 from contextlib import contextmanager
 
 import pytest
@@ -127,3 +128,19 @@ def test_it_waits_for_a_customer_and_not_for_ever(monkeypatch, tmp_path):
 
     served.stop()
     assert set(waits) == {updating.LOOK_EVERY_S}
+
+
+def test_a_copy_that_is_being_made_is_waited_for(rauc):
+    taken = []
+    held = slots.locked(slots.HERE.run / "fill.lock")
+    held.__enter__()
+    looks = threading.Thread(target=lambda: taken.append(updating.look("sticks")))
+
+    looks.start()
+    looks.join(0.3)
+    assert rauc["installed"] == []
+    held.__exit__(None, None, None)
+    looks.join(10)
+
+    assert rauc["installed"] == [BUNDLE.source]
+    assert "installed into slot B" in taken[0]

@@ -185,6 +185,17 @@ def test_without_one_the_start_goes_on_beside_it_until_it_is_told(tmp_path):
     assert service.end()[0] == 0
 
 
+def test_where_the_journal_is_lost_no_kiosk_comes_and_it_goes_on(tmp_path):
+    result = {"trouble": "data", "in_force": True, "is_journal_lost": True, "panel": SIMULATED}
+    service = Service(tmp_path, result)
+
+    assert service.ready()
+    with pytest.raises(subprocess.TimeoutExpired):
+        service.process.wait(3)
+    service.process.send_signal(signals.SIGTERM)
+    assert service.end()[0] == 0
+
+
 @pytest.mark.parametrize("result", [None, {"trouble": "data", "in_force": False, "panel": 7}])
 def test_without_pins_it_says_so_and_is_no_failure(tmp_path, result):
     service = Service(tmp_path, result)

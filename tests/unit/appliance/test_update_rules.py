@@ -253,3 +253,17 @@ def test_the_files_for_rauc_say_what_the_code_says():
     assert json.dumps(boot_files.command_line("x @DISK@-@PARTITION@ @SLOT@\n", "B")) == (
         '"x 6b696f73-03 B"'
     )
+
+
+def test_why_the_last_trial_failed_is_told_until_there_is_another(system, monkeypatch):
+    places = system.places
+    monkeypatch.setattr(slots, "_set_letter", lambda *_: None)
+    trial = slot_record.Trial("B", "1.3.0", 1)
+    slot_record.save(places.record, Record(trial=trial, refused={"1.3.0": "no journal"}))
+
+    slots.begin_writing("B", places)  # it gets a copy of the running one
+
+    assert slots.standing(places).failed == "no journal"
+    slot_record.save(places.record, Record(trial=slot_record.Trial("B", "1.4.0")))
+    slots.begin_writing("B", places)
+    assert slot_record.load(places.record).trial is None
