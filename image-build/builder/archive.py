@@ -1,0 +1,239 @@
+"""Debian's archive: which packages a recipe means today, and the very files that the lock names."""
+
+import hashlib
+import lzma
+import os
+import re
+import subprocess
+import tempfile
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from builder.lock import Deb
+from builder.trouble import BuildError
+
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+SNAPSHOT = "https://snapshot.debian.org/archive/debian/YYYYMMDDTHHMMSSZ"
+AT_ONCE = 6
+# apt counts itself as essential; the card has no apt.
+ESSENTIAL = "?and(?essential, ?not(?exact-name(apt)))"
+
+
+class Archive:
+    """The mirrors of a recipe, or those of the environment (MIRROR, SECURITY_MIRROR)."""
+
+    def __init__(self, recipe: dict[str, Any]) -> None:
+        self.recipe = recipe
+        self.mirror = os.environ.get("MIRROR") or recipe["mirror"]
+        # A snapshot has both under one roof.
+        beside = self.mirror.replace("/archive/debian/", "/archive/debian-security/")
+        usual = beside if beside != self.mirror else recipe["security_mirror"]
+        self.security_mirror = os.environ.get("SECURITY_MIRROR") or usual
+
+    def _suites(self) -> Iterator[tuple[str, str]]:
+        yield from ((self.mirror, suite) for suite in self.recipe["suites"])
+        yield from ((self.security_mirror, suite) for suite in self.recipe["security_suites"])
+
+    def sources(self) -> str:
+        """The lines of a sources.list, signatures demanded."""
+        components = " ".join(self.recipe["components"])
+        # A snapshot of another day is as good as its hashes; its date of expiry has passed.
+        options = f"[signed-by={KEYRING} check-valid-until=no]"
+        return "".join(
+            f"deb {options} {url} {suite} {components}\n" for url, suite in self._suites()
+        )
+
+    def places(self, arch: str) -> dict[str, str]:
+        """Where each package of an architecture is, by its hash."""
+        found = {}
+        for mirror, suite in self._suites():
+            for component in self.recipe["components"]:
+                url = f"{mirror}/dists/{suite}/{component}/binary-{arch}/Packages.xz"
+                text = lzma.decompress(_get(url)).decode()
+                for stanza in text.split("\n\n"):
+                    path = re.search(r"^Filename: (\S+)$", stanza, re.MULTILINE)
+                    hash_ = re.search(r"^SHA256: (\S+)$", stanza, re.MULTILINE)
+                    if path and hash_:
+                        found[hash_[1]] = f"{mirror}/{urllib.parse.quote(path[1])}"
+        return found
+
+
+def _get(url: str) -> bytes:
+    try:
+        with urllib.request.urlopen(url, timeout=60) as answer:  # noqa: S310 - the mirror's scheme
+            return bytes(answer.read())
+    except (urllib.error.URLError, OSError) as error:
+        raise BuildError(
+            f"{url} does not answer: {error}. MIRROR= names another mirror."
+        ) from error
+
+
+def fetch(debs: Iterable[Deb], folder: Path, archive: Archive) -> int:
+    """Have every package in the folder, each file named by its hash.
+
+    Returns:
+        How many had to be downloaded.
+
+    Raises:
+        BuildError: The mirror has a package no more, or has other bytes.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = sorted({deb for deb in debs if not (folder / deb.sha256).exists()})
+    places: dict[str, str] = {}
+    for arch in sorted({deb.arch if deb.arch != "all" else "arm64" for deb in missing}):
+        places.update(archive.places(arch))
+    gone = [deb for deb in missing if deb.sha256 not in places]
+    if gone:
+        names = ", ".join(f"{deb.name} {deb.version}" for deb in gone[:4])
+        more = f" and {len(gone) - 4} more" if len(gone) > 4 else ""
+        raise BuildError(
+            f"The mirror has {names}{more} no more. Either `make image-lock` takes what it has "
+            f"now, or MIRROR={SNAPSHOT} with the day of the lock builds exactly what is locked."
+        )
+
+    def one(deb: Deb) -> None:
+        data = _get(places[deb.sha256])
+        if hashlib.sha256(data).hexdigest() != deb.sha256:
+            raise BuildError(f"{places[deb.sha256]} is not the file that the lock names.")
+        half = folder / f"{deb.sha256}.{os.getpid()}"
+        half.write_bytes(data)
+        half.rename(folder / deb.sha256)
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(one, missing))
+    return len(missing)
+
+
+def repository(debs: Iterable[Deb], store: Path, folder: Path) -> None:
+    """A little archive of exactly these packages: apt cannot choose anything else.
+
+    Args:
+        debs: The packages.
+        store: The folder that `fetch` filled.
+        folder: Made new, with a file for each package and a Packages index.
+    """
+    folder.mkdir(parents=True)
+    stanzas = []
+    for deb in sorted(debs):
+        # A hard link where both are on one file system, else a copy.
+        # Named by the hash: apt quotes what is in a version twice.
+        target = folder / f"{deb.sha256}.deb"
+        try:
+            os.link(store / deb.sha256, target)
+        except OSError:
+            target.write_bytes((store / deb.sha256).read_bytes())
+        control = subprocess.run(  # noqa: S603 - a file of ours
+            ["/usr/bin/dpkg-deb", "--field", str(target)],
+            capture_output=True,
+            check=True,
+            text=True,
+        ).stdout.rstrip("\n")
+        stanzas.append(
+            f"{control}\nFilename: ./{target.name}\n"
+            f"Size: {target.stat().st_size}\nSHA256: {deb.sha256}\n"
+        )
+    index = "\n".join(stanzas).encode()
+    (folder / "Packages").write_bytes(index)
+    # mmdebstrap looks for essential packages in a suite of the name that it was given.
+    (folder / "Release").write_text(
+        "Suite: trixie\nCodename: trixie\nDate: Thu, 01 Jan 2026 00:00:00 UTC\n"
+        f"SHA256:\n {hashlib.sha256(index).hexdigest()} {len(index)} Packages\n",
+        encoding="utf-8",
+    )
+
+
+class Resolver:
+    """apt with folders of its own, asked what it would install on an empty machine."""
+
+    def __init__(self, archive: Archive, arch: str, folder: Path) -> None:
+        self._folder = folder
+        for name in ("lists/partial", "cache/archives/partial", "etc"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        (folder / "status").touch()
+        (folder / "etc/sources.list").write_text(archive.sources(), encoding="utf-8")
+        sources = " ".join(f"src:{name}" for name in archive.recipe["backports"])
+        (folder / "etc/preferences").write_text(
+            "Package: *\nPin: release n=*-backports\nPin-Priority: -1\n\n"
+            f"Package: {sources}\nPin: release n=*-backports\nPin-Priority: 900\n",
+            encoding="utf-8",
+        )
+        options = {
+            "APT::Architecture": arch,
+            "APT::Architectures": arch,
+            "APT::Install-Recommends": "false",
+            "Dir::Etc": folder / "etc",
+            "Dir::Etc::Parts": "/none",
+            "Dir::Etc::SourceParts": "/none",
+            "Dir::Etc::PreferencesParts": "/none",
+            "Dir::Etc::TrustedParts": "/none",
+            "Dir::State": folder,
+            "Dir::State::Lists": folder / "lists",
+            "Dir::State::status": folder / "status",
+            "Dir::Cache": folder / "cache",
+            "Acquire::Languages": "none",
+            "Acquire::ForceHash": "SHA256",
+            "APT::Sandbox::User": "",
+        }
+        self._options = [part for k, v in options.items() for part in ("-o", f"{k}={v}")]
+        self._apt("update", "-qq", "-o", "APT::Update::Error-Mode=any")
+
+    def _apt(self, *words: str) -> str:
+        done = subprocess.run(  # noqa: S603 - words of the recipe
+            ["/usr/bin/apt-get", *self._options, *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "LC_ALL": "C", "APT_CONFIG": "/dev/null"},
+        )
+        if done.returncode:
+            raise BuildError(f"apt cannot resolve the recipe: {done.stderr.strip()}")
+        return done.stdout
+
+    def install(self, role: str, names: Iterable[str]) -> list[Deb]:
+        """What installing these beside the essential packages would take."""
+        said = self._apt("install", "--print-uris", "-y", ESSENTIAL, *names)
+        return [_deb(role, line) for line in said.splitlines() if line.startswith("'")]
+
+    def named(self, role: str, names: Iterable[str]) -> list[Deb]:
+        """These packages alone, without what they need."""
+        said = self._apt("download", "--print-uris", *names)
+        return [_deb(role, line) for line in said.splitlines() if line.startswith("'")]
+
+
+def _deb(role: str, line: str) -> Deb:
+    match = re.fullmatch(r"'\S+' ([^_\s]+)_(\S+)_(\w+)\.deb \d+ SHA256:([0-9a-f]{64})\s*", line)
+    if not match:
+        raise BuildError(f"apt named no hash of a package: {line}")
+    return Deb(role, match[1], match[3], urllib.parse.unquote(match[2]), match[4])
+
+
+def resolve(archive: Archive) -> list[Deb]:
+    """What the recipe means today."""
+    if not KEYRING.exists():
+        raise BuildError(
+            "The keys of Debian's archive are missing here: sudo apt install debian-archive-keyring"
+        )
+    recipe = archive.recipe
+    with tempfile.TemporaryDirectory() as folder:
+        card = Resolver(archive, "arm64", Path(folder) / "arm64")
+        debs = card.install("card", recipe["card"])
+        kernel = next(d.name for d in debs if re.fullmatch(r"linux-image-[0-9].*", d.name))
+        number = kernel.removeprefix("linux-image-")
+        files = []
+        for name in recipe["card_files"]:
+            if name == "linux-headers-arm64":
+                common = re.sub(r"-arm64$", "-common", number)
+                files += [f"linux-headers-{number}", f"linux-headers-{common}"]
+            else:
+                files.append(name)
+        debs += card.named("card_files", files)
+        tools = Resolver(archive, "amd64", Path(folder) / "amd64")
+        debs += tools.install("tools", recipe["tools"])
+        kbuild = "linux-kbuild-" + re.sub(r"-arm64$", "", number)
+        debs += tools.named("tools_files", [kbuild])
+    return debs
