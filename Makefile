@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: demo test prove check format lint types contracts coverage frames bench soak vm-camera pi audit sbom lock \
-  image image-lock image-static image-test clean
+  image image-lock image-static image-boot image-test clean
 
 demo: $(VENV)/.run-ready
 	@$(BIN)/kiosk demo
@@ -61,7 +61,7 @@ pi: $(VENV)/.run-ready
 
 # The SD card image, into dist/image/: see image-build/README.md. UPDATE_KEYS=DIR, IMAGE_URL=URL.
 image: $(VENV)/.run-ready
-	PYTHONPATH=image-build $(BIN)/python -m builder image
+	PYTHONPATH=image-build $(BIN)/python -m builder image $(if $(BASE),--base $(BASE))
 
 # Which Debian packages it is made of, from what the mirror has today.
 image-lock: $(VENV)/.run-ready
@@ -70,6 +70,11 @@ image-lock: $(VENV)/.run-ready
 # The image of dist/image/ looked at; and started, cut, updated (qemu-system-arm; an hour).
 image-static: $(VENV)/.dev-ready
 	$(BIN)/python -m pytest -n0 image-build/tests/test_static.py
+
+# Of the started tests those that take a quarter of an hour.
+image-boot: $(VENV)/.dev-ready
+	$(BIN)/python -m pytest -n0 image-build/tests/test_harness.py image-build/tests/test_virt.py \
+	  image-build/tests/test_config_error.py image-build/tests/test_raspi3b.py
 
 image-test: $(VENV)/.dev-ready
 	$(BIN)/python -m pytest -n0 image-build/tests
