@@ -16,6 +16,7 @@ PROGRAMS = {
     "apt-get": "apt",
     "git": "git",
 }
+EMULATORS = ("qemu-aarch64-static", "qemu-aarch64")
 BINFMT = Path("/proc/sys/fs/binfmt_misc")
 
 
@@ -37,7 +38,7 @@ def check(say: Callable[[str], None]) -> bool:
             f"{platform.machine()}."
         )
     missing = sorted({package for name, package in PROGRAMS.items() if not shutil.which(name)})
-    if not Path("/usr/libexec/qemu-binfmt").exists() and not shutil.which("qemu-aarch64-static"):
+    if not any(map(shutil.which, EMULATORS)):
         missing.append("qemu-user-static")
     is_root = os.geteuid() == 0
     if not is_root and not shutil.which("newuidmap"):

@@ -13,8 +13,8 @@ from pathlib import Path
 class Steps:
     """Tells on stderr what runs and how long it took."""
 
-    def __init__(self, out: Callable[[str], object] = sys.stderr.write) -> None:
-        self._out = out
+    def __init__(self, out: Callable[[str], object] | None = None) -> None:
+        self._out = out or sys.stderr.write
         self._began_s = time.monotonic()
         self.seconds: dict[str, float] = {}
 

@@ -10,9 +10,7 @@ from builder.places import Places
 from builder.room import Room, execute
 from builder.steps import digest, discard, key
 
-EXCLUDED = ("doc", "man", "locale", "info", "perl")
-# What the tools need of Perl is in perl-base and perl-modules; the rest of /usr/share/perl is kept
-# by name below, because mmdebstrap is a Perl program.
+EXCLUDED = ("doc", "man", "locale", "info")
 OPTIONS = [
     "--variant=apt",
     "--mode=root",
@@ -47,7 +45,7 @@ def make(places: Places, debs: list[Deb], *, as_user: bool, log: Path) -> tuple[
                 *host.namespace(as_user=as_user),
                 "mmdebstrap",
                 *OPTIONS,
-                *(f"--dpkgopt=path-exclude=/usr/share/{part}/*" for part in EXCLUDED[:4]),
+                *(f"--dpkgopt=path-exclude=/usr/share/{part}/*" for part in EXCLUDED),
                 f"--include={','.join(names)}",
                 "trixie",
                 str(root),

@@ -105,7 +105,7 @@ def make(places: Places, room: Room, epoch: int) -> tuple[Path, bool]:
             for wheel in sorted((work / "wheels").glob("*.whl")):
                 # Not by pip: what it writes beside the files differs from version to version.
                 with zipfile.ZipFile(wheel) as opened:
-                    opened.extractall(site)  # noqa: S202 - its hash is locked
+                    opened.extractall(site)
             _lgpio(work, site, room)
             tree = Tree()
             tree.put_folder(SITE, site)

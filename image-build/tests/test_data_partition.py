@@ -45,7 +45,8 @@ def test_without_its_data_partition_it_sells_nothing(aged, boot, workshop, gatew
     status = life.wait(
         lambda: (
             text
-            if "data partition" in (text := life.sh("cat /boot/firmware/kiosk-status.txt", check=False))
+            if "data partition"
+            in (text := life.sh("cat /boot/firmware/kiosk-status.txt", check=False))
             else None
         ),
         "a status that names the data partition",

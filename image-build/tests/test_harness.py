@@ -1,12 +1,14 @@
 """The tests' own firmware, card and judge of rhythms, without a machine."""
 
 import struct
+import subprocess
 
 import days
 import firmware
 import pytest
 from blocklog import MAGIC, Rebuilt, entries_of
 from card import Card
+from tools import need
 
 CONFIG = """# notes
 [pi4]
@@ -106,3 +108,16 @@ def test_a_rhythm_is_told_from_another():
 def test_gaps_of_dimming_are_no_steps():
     steps = [(1, 0.125), (0, 0.0078125), (1, 0.125), (0, 0.25)]
     assert days.without_dimming(steps) == [(1, 0.2578125), (0, 0.25)]
+
+
+def test_a_device_tree_gets_the_boards_revision(tmp_path):
+    need("fdtput", "sudo apt install device-tree-compiler")
+    tree = tmp_path / "board.dtb"
+    command = ["dtc", "-q", "-I", "dts", "-O", "dtb", "-o", str(tree), "-"]
+    subprocess.run(command, input="/dts-v1/; / { };", text=True, check=True)
+
+    firmware.add_revision(tree)
+
+    asked = ["fdtget", "-t", "x", str(tree), "/system", "linux,revision"]
+    told = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+    assert int(told, 16) == firmware.PI_3B

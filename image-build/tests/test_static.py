@@ -17,13 +17,13 @@ from pathlib import Path
 
 import card as cards
 import pytest
-from kiosk.errors import SettingsError
-from kiosk.settings_file import load_settings
-from tools import figure, need
-
 from builder import elf, lock, modules
 from builder.places import Places
 from builder.tree import Tree, folder, link, of_bytes
+from tools import figure, need
+
+from kiosk.errors import SettingsError
+from kiosk.settings_file import load_settings
 
 HERE = Path(__file__).parent
 PROJECT = HERE.parent.parent
