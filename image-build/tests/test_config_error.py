@@ -2,7 +2,6 @@
 
 import days
 from appliance.signal import RHYTHMS
-from card import BOOT
 from tools import figure
 
 WRONG = "amount_sum: -5"
@@ -62,7 +61,9 @@ def test_a_first_file_with_a_mistake_is_named_and_nothing_is_sold(
     life = boot(card)
     assert days.pay(life, "easy-02") == "approved"
     life.power_off()
-    assert days.TOKEN.encode() not in card.read(BOOT)
+    # Not the whole FAT: what a computer left behind in free clusters when it saved the file anew
+    # is out of the kiosk's reach.
+    assert days.TOKEN.encode() not in card.get("kiosk.yaml")
     figure("a first kiosk.yaml with a mistake: named with its line, mended, sells")
 
 

@@ -1,4 +1,4 @@
-"""The data partition full, and missing: the kiosk says so, sells nothing, and comes back."""
+"""The data partition full, and damaged: the kiosk says so and sells nothing; full, it comes back."""
 
 import days
 from card import DATA, write_at
@@ -36,10 +36,10 @@ def test_a_full_data_partition_is_said_and_passes(aged, boot, workshop, gateway,
     figure("full data partition: out of service (journal_unwritable), back and sells by itself")
 
 
-def test_without_its_data_partition_it_sells_nothing(aged, boot, workshop, gateway):
-    card = aged.card.copied(workshop / "no-data.img")
+def test_with_a_damaged_data_partition_it_sells_nothing(aged, boot, workshop, gateway):
+    card = aged.card.copied(workshop / "damaged.img")
     card.put("kiosk.yaml", days.settings_for(days.url_inside(gateway)))
-    # Both what mount looks at and where fsck would look for a copy of it.
+    # What mount looks at, and the first folders; fsck finds a copy of the one, not of the others.
     write_at(card.path, card.partition(DATA).offset, bytes(4 * 1024 * 1024))
     life = boot(card)
     status = life.wait(
@@ -53,6 +53,5 @@ def test_without_its_data_partition_it_sells_nothing(aged, boot, workshop, gatew
     )
     assert "does not start" in status
     assert life.sh("systemctl is-active kiosk", check=False) == "inactive"
-    assert life.sh("findmnt -n /var/lib/kiosk || echo none", check=False) == "none"
     life.cut()
     assert gateway.ledger.requests == ()

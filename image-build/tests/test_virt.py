@@ -30,7 +30,7 @@ def moment(first, cue, *, after_s=0.0):
 
 
 def blinks(first, cue):
-    """The lamp's steps of a cue, from its first light on; what is left of a breath is passed over."""
+    """The lamp's steps of a cue, from its first light on; the rest of a breath is passed over."""
     begin_s, end_s = moment(first, cue)
     steps = days.levels(first.edges, days.LED, begin_s - 0.2, end_s - 0.1)
     steps = days.without_dimming(steps)
