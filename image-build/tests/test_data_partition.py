@@ -1,4 +1,4 @@
-"""The data partition full, and damaged: the kiosk says so and sells nothing; full, it comes back."""
+"""The data partition full, and damaged: nothing is sold, and full it comes back by itself."""
 
 import days
 from card import DATA, write_at
