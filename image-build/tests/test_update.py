@@ -159,5 +159,7 @@ def test_an_update_that_does_not_serve_goes_by_itself(
 
 
 def written(life):
-    """Bytes that were written to the card since the start."""
+    """Bytes that were written to the card since the start; fails where the update did."""
+    said = life.sh("cat /run/kiosk-update/said", check=False)
+    assert "not installed" not in said, said
     return int(life.sh("cut -b1- /sys/block/vda/stat").split()[6]) * 512
