@@ -29,7 +29,8 @@ StandardOutput=tty
 TTYPath=/dev/ttyAMA0
 ExecStart=/bin/sh -c '\\
 l(){ sed "s/^/TRIAL-$$1 /";};\\
-until systemctl -q is-active kiosk-keeper;do sleep 5;done;sleep 30;echo;\\
+i=0;until systemctl -q is-active kiosk-keeper;do sleep 5;i=$$((i+1));[ $$i -gt 99 ]&&break;done;sleep 30;echo;\\
+systemctl list-jobs --plain --no-legend|l JOB;\\
 systemctl --failed --plain --no-legend|l FAILED;ls /sys/bus/gpio/devices|l CHIP;\\
 tr "\\\\0" "\\\\n" </proc/device-tree/model|l TREE;\\
 modprobe kiosk_tryboot&&echo yes|l TRYBOOT;grep " /data " /proc/mounts|l DATA;\\
