@@ -1,20 +1,21 @@
 """Debian's archive: which packages a recipe means today, and the very files that the lock names."""
 
+import gzip
 import hashlib
 import lzma
 import os
 import re
 import subprocess
 import tempfile
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
+from builder.download import AbsentError, get
 from builder.lock import Deb
+from builder.raspberry import MIRROR, Raspberry
+from builder.recipe import Recipe
 from builder.trouble import BuildError
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -25,22 +26,34 @@ ESSENTIAL = "?and(?essential, ?not(?exact-name(apt)))"
 
 
 class Archive:
-    """The mirrors of a recipe, or those of the environment (MIRROR, SECURITY_MIRROR)."""
+    """The mirrors of a recipe, or those of the environment (MIRROR, SECURITY_MIRROR).
 
-    def __init__(self, recipe: dict[str, Any]) -> None:
+    Attributes:
+        raspberry: Raspberry Pi's archive, where the recipe takes something from there.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self.mirror = os.environ.get("MIRROR") or recipe["mirror"]
         # A snapshot has both under one roof.
         beside = self.mirror.replace("/archive/debian/", "/archive/debian-security/")
         usual = beside if beside != self.mirror else recipe["security_mirror"]
         self.security_mirror = os.environ.get("SECURITY_MIRROR") or usual
+        facts = recipe.facts.get("archive")
+        self.raspberry = Raspberry(facts) if facts else None
+        hosts = {urllib.parse.urlsplit(url).hostname for url in (self.mirror, self.security_mirror)}
+        if self.raspberry and self.raspberry.host in hosts:
+            raise BuildError(
+                f"{MIRROR} and MIRROR both name {self.raspberry.host}; apt tells the two archives "
+                "apart by their host. Name another for one of them."
+            )
 
     def _suites(self) -> Iterator[tuple[str, str]]:
         yield from ((self.mirror, suite) for suite in self.recipe["suites"])
         yield from ((self.security_mirror, suite) for suite in self.recipe["security_suites"])
 
     def sources(self) -> str:
-        """The lines of a sources.list, signatures demanded."""
+        """The lines of a sources.list for Debian, signatures demanded."""
         components = " ".join(self.recipe["components"])
         # A snapshot of another day is as good as its hashes; its date of expiry has passed.
         options = f"[signed-by={KEYRING} check-valid-until=no]"
@@ -48,29 +61,42 @@ class Archive:
             f"deb {options} {url} {suite} {components}\n" for url, suite in self._suites()
         )
 
+    def preferences(self) -> str:
+        """What apt may take from backports."""
+        sources = " ".join(f"src:{name}" for name in self.recipe["backports"])
+        if not sources:
+            return ""
+        return (
+            "Package: *\nPin: release n=*-backports\nPin-Priority: -1\n\n"
+            f"Package: {sources}\nPin: release n=*-backports\nPin-Priority: 900\n"
+        )
+
     def places(self, arch: str) -> dict[str, str]:
         """Where each package of an architecture is, by its hash."""
+        indexes = [
+            (mirror, suite, component, "MIRROR")
+            for mirror, suite in self._suites()
+            for component in self.recipe["components"]
+        ]
+        if self.raspberry and arch == "arm64":
+            indexes += [(*place, MIRROR) for place in self.raspberry.suites()]
         found = {}
-        for mirror, suite in self._suites():
-            for component in self.recipe["components"]:
-                url = f"{mirror}/dists/{suite}/{component}/binary-{arch}/Packages.xz"
-                text = lzma.decompress(_get(url)).decode()
-                for stanza in text.split("\n\n"):
-                    path = re.search(r"^Filename: (\S+)$", stanza, re.MULTILINE)
-                    hash_ = re.search(r"^SHA256: (\S+)$", stanza, re.MULTILINE)
-                    if path and hash_:
-                        found[hash_[1]] = f"{mirror}/{urllib.parse.quote(path[1])}"
+        for mirror, suite, component, variable in indexes:
+            text = _index(f"{mirror}/dists/{suite}/{component}/binary-{arch}/Packages", variable)
+            for stanza in text.split("\n\n"):
+                path = re.search(r"^Filename: (\S+)$", stanza, re.MULTILINE)
+                hash_ = re.search(r"^SHA256: (\S+)$", stanza, re.MULTILINE)
+                if path and hash_:
+                    found[hash_[1]] = f"{mirror}/{urllib.parse.quote(path[1])}"
         return found
 
 
-def _get(url: str) -> bytes:
+def _index(url: str, variable: str) -> str:
+    """An index, as Debian packs it, or as archives do that are kept with smaller tools."""
     try:
-        with urllib.request.urlopen(url, timeout=60) as answer:  # noqa: S310 - the mirror's scheme
-            return bytes(answer.read())
-    except (urllib.error.URLError, OSError) as error:
-        raise BuildError(
-            f"{url} does not answer: {error}. MIRROR= names another mirror."
-        ) from error
+        return lzma.decompress(get(f"{url}.xz", variable)).decode()
+    except AbsentError:
+        return gzip.decompress(get(f"{url}.gz", variable)).decode()
 
 
 def fetch(debs: Iterable[Deb], folder: Path, archive: Archive) -> int:
@@ -92,12 +118,13 @@ def fetch(debs: Iterable[Deb], folder: Path, archive: Archive) -> int:
         names = ", ".join(f"{deb.name} {deb.version}" for deb in gone[:4])
         more = f" and {len(gone) - 4} more" if len(gone) > 4 else ""
         raise BuildError(
-            f"The mirror has {names}{more} no more. Either `make image-lock` takes what it has "
-            f"now, or MIRROR={SNAPSHOT} with the day of the lock builds exactly what is locked."
+            f"The mirror has {names}{more} no more. Either `{archive.recipe.lock_command}` takes "
+            f"what it has now, or MIRROR={SNAPSHOT} with the day of the lock builds exactly what "
+            "is locked."
         )
 
     def one(deb: Deb) -> None:
-        data = _get(places[deb.sha256])
+        data = get(places[deb.sha256], "MIRROR")
         if hashlib.sha256(data).hexdigest() != deb.sha256:
             raise BuildError(f"{places[deb.sha256]} is not the file that the lock names.")
         half = folder / f"{deb.sha256}.{os.getpid()}"
@@ -155,13 +182,12 @@ class Resolver:
         for name in ("lists/partial", "cache/archives/partial", "etc"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         (folder / "status").touch()
-        (folder / "etc/sources.list").write_text(archive.sources(), encoding="utf-8")
-        sources = " ".join(f"src:{name}" for name in archive.recipe["backports"])
-        (folder / "etc/preferences").write_text(
-            "Package: *\nPin: release n=*-backports\nPin-Priority: -1\n\n"
-            f"Package: {sources}\nPin: release n=*-backports\nPin-Priority: 900\n",
-            encoding="utf-8",
-        )
+        sources, preferences = archive.sources(), archive.preferences()
+        if archive.raspberry and arch == "arm64":
+            sources += archive.raspberry.sources(archive.raspberry.keyring(folder))
+            preferences += archive.raspberry.preferences()
+        (folder / "etc/sources.list").write_text(sources, encoding="utf-8")
+        (folder / "etc/preferences").write_text(preferences, encoding="utf-8")
         options = {
             "APT::Architecture": arch,
             "APT::Architectures": arch,
@@ -191,7 +217,9 @@ class Resolver:
             env={**os.environ, "LC_ALL": "C", "APT_CONFIG": "/dev/null"},
         )
         if done.returncode:
-            raise BuildError(f"apt cannot resolve the recipe: {done.stderr.strip()}")
+            # Beside its errors it warns of the settings that it was given to keep it from others.
+            said = re.findall(r"^E: (.*)", done.stderr, re.MULTILINE) or [done.stderr.strip()]
+            raise BuildError(f"apt cannot resolve the recipe: {' '.join(said)}")
         return done.stdout
 
     def install(self, role: str, names: Iterable[str]) -> list[Deb]:
@@ -224,16 +252,19 @@ def resolve(archive: Archive) -> list[Deb]:
         debs = card.install("card", recipe["card"])
         kernel = next(d.name for d in debs if re.fullmatch(r"linux-image-[0-9].*", d.name))
         number = kernel.removeprefix("linux-image-")
-        files = []
-        for name in recipe["card_files"]:
-            if name == "linux-headers-arm64":
-                common = re.sub(r"-arm64$", "-common", number)
-                files += [f"linux-headers-{number}", f"linux-headers-{common}"]
-            else:
-                files.append(name)
-        debs += card.named("card_files", files)
+        debs += card.named("card_files", _of_kernel(recipe["card_files"], number))
         tools = Resolver(archive, "amd64", Path(folder) / "amd64")
         debs += tools.install("tools", recipe["tools"])
-        kbuild = "linux-kbuild-" + re.sub(r"-arm64$", "", number)
-        debs += tools.named("tools_files", [kbuild])
+        if recipe["tools_files"]:
+            debs += tools.named("tools_files", _of_kernel(recipe["tools_files"], number))
     return debs
+
+
+def _of_kernel(names: Iterable[str], number: str) -> list[str]:
+    """Headers and build tools under the names that they have for one kernel."""
+    version = number.removesuffix("-arm64")
+    real = {
+        "linux-headers-arm64": [f"linux-headers-{number}", f"linux-headers-{version}-common"],
+        "linux-kbuild": [f"linux-kbuild-{version}"],
+    }
+    return [one for name in names for one in real.get(name, [name])]

@@ -29,17 +29,19 @@ def make(places: Places, debs: list[Deb], room: Room, epoch: int, log: Path) -> 
     used = lock.of(debs, "card")
     hooks = places.build / "overlay" / "etc" / "initramfs-tools"
     own = [HERE / "native.sh", HERE / "native-end.sh", HERE / "base.py"]
-    listed = places.recipe / "initramfs-modules.txt"
-    names = places.debian()["card"]
-    parts = digest([*own, listed, hooks] if hooks.exists() else [*own, listed])
-    path = places.cache / f"base-{key(names, [d.line() for d in used], parts, room.root.name)}.tar"
+    listed = places.names("initramfs-modules.txt")
+    names = places.recipe["card"]
+    parts = digest([*own, hooks] if hooks.exists() else own)
+    name = key(names, [d.line() for d in used], parts, listed, room.root.name)
+    path = places.cache / f"base-{name}.tar"
 
     def build(half: Path) -> None:
         with tempfile.TemporaryDirectory(dir=places.cache) as folder:
             work = Path(folder)
             archive.repository(used, places.debs, work / "repository")
-            for file in (*own, listed):
+            for file in own:
                 shutil.copy(file, work)
+            (work / "initramfs-modules.txt").write_text("\n".join(listed) + "\n", encoding="utf-8")
             if hooks.exists():
                 shutil.copytree(hooks, work / "initramfs-tools")
             room.run(
@@ -66,12 +68,13 @@ def make(places: Places, debs: list[Deb], room: Room, epoch: int, log: Path) -> 
     return path, kept(path, build)
 
 
-def check(installed: dict[str, str], debs: list[Deb]) -> None:
+def check(installed: dict[str, str], debs: list[Deb], command: str) -> None:
     """See that what was installed is what the lock says.
 
     Args:
         installed: Version by name, from dpkg's status.
         debs: The lock.
+        command: What writes the lock anew.
 
     Raises:
         BuildError: They differ.
@@ -79,4 +82,4 @@ def check(installed: dict[str, str], debs: list[Deb]) -> None:
     locked = {deb.name: deb.version for deb in lock.of(debs, "card")}
     if installed != locked:
         odd = sorted(set(installed.items()) ^ set(locked.items()))
-        raise BuildError(f"Installed is not what is locked: {odd[:6]}. `make image-lock` mends it.")
+        raise BuildError(f"Installed is not what is locked: {odd[:6]}. `{command}` mends it.")

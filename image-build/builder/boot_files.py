@@ -4,6 +4,7 @@ Each has a fixed size with room to grow, because the kiosk overwrites them in pl
 allocates on the FAT.
 """
 
+import gzip
 import struct
 import zlib
 from collections.abc import Mapping
@@ -11,26 +12,19 @@ from collections.abc import Mapping
 from builder.trouble import BuildError
 
 MIB = 1 << 20
+GZIP = b"\x1f\x8b"
 KERNEL_SIZE = 32 * MIB
 INITRD_SIZE = 24 * MIB
 TREE_SIZE = 128 << 10
+OVERLAY_SIZE = 16 << 10
 COMMAND_LINE_SIZE = 1024
 CONFIG_SIZE = 2048
 STATUS_SIZE = 4096
+# The firmware takes overlays from os_prefix + overlays/ only where this file is; otherwise from
+# overlays/ at the top, which both slots would share.
+MARKER = "overlays/README"
+MARKER_TEXT = "The firmware looks for overlays here because this file is here.\n"
 
-# The boards, by the device tree that the firmware asks for on each.
-BOARDS = {
-    "Raspberry Pi Zero 2 W": "bcm2837-rpi-zero-2-w.dtb",
-    "Raspberry Pi 3 Model B": "bcm2837-rpi-3-b.dtb",
-    "Raspberry Pi 3 Model B+": "bcm2837-rpi-3-b-plus.dtb",
-    "Raspberry Pi 3 Model A+": "bcm2837-rpi-3-a-plus.dtb",
-    "Compute Module 3": "bcm2837-rpi-cm3-io3.dtb",
-    "Raspberry Pi 4 Model B": "bcm2711-rpi-4-b.dtb",
-    "Raspberry Pi 400": "bcm2711-rpi-400.dtb",
-    "Compute Module 4": "bcm2711-rpi-cm4-io.dtb",
-    "Raspberry Pi 5": "bcm2712-rpi-5-b.dtb",
-    "Raspberry Pi 5 (D0)": "bcm2712-d-rpi-5-b.dtb",
-}
 # Beside the device trees at the top of the FAT; what the chips before the Pi 5 load first.
 FIRMWARE = ("bootcode.bin", "start.elf", "fixup.dat", "start4.elf", "fixup4.dat")
 
@@ -42,12 +36,14 @@ def kernel(image: bytes, size: int = KERNEL_SIZE) -> bytes:
     whatever a loader reads there, and costs a third of the plain kernel's time to read.
 
     Args:
-        image: A plain arm64 `Image`.
+        image: An arm64 `Image`, plain as Debian has it or packed with gzip.
         size: How long it comes out.
 
     Raises:
         BuildError: It is no such kernel, or does not fit.
     """
+    if image[:2] == GZIP:
+        image = gzip.decompress(image)
     if image[56:60] != b"ARM\x64":
         raise BuildError("The kernel is no plain arm64 Image; the Pi's firmware would not load it.")
     head = b"\x1f\x8b\x08\x04\0\0\0\0\x02\xff"
@@ -91,14 +87,18 @@ def command_line(template: str, slot: str) -> str:
     return filled.replace("@SLOT@", slot)
 
 
-def fixed(image: bytes, initrd: bytes, trees: Mapping[str, bytes]) -> dict[str, bytes]:
+def fixed(
+    image: bytes, initrd: bytes, trees: Mapping[str, bytes], overlays: Mapping[str, bytes]
+) -> dict[str, bytes]:
     """All boot files of a slot but the command line, each with its size."""
     files = {
         "vmlinuz": kernel(image),
         "initrd.img": padded("initrd.img", initrd, INITRD_SIZE),
     }
-    for name in sorted(set(BOARDS.values())):
-        if name not in trees:
-            raise BuildError(f"The kernel brings no device tree {name}.")
-        files[name] = padded(name, trees[name], TREE_SIZE)
+    for name, data in sorted(trees.items()):
+        files[name] = padded(name, data, TREE_SIZE)
+    for name, data in sorted(overlays.items()):
+        files[f"overlays/{name}"] = padded(name, data, OVERLAY_SIZE)
+    if overlays:
+        files[MARKER] = MARKER_TEXT.encode()
     return files

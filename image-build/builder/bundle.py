@@ -72,6 +72,7 @@ def make(
     work: Path,
     root: Path,
     keys: Keys,
+    name: str,
     *,
     version: str,
     compatible: str,
@@ -79,8 +80,8 @@ def make(
 ) -> Path:
     """Make and sign the bundle.
 
-    It brings the file system `root`, and comes to stand in the folder `work`. `build` is the day of
-    the build, for people.
+    It brings the file system `root`, and comes to stand in the folder `work` under `name`. `build`
+    is the day of the build, for people.
     """
     content = work / "bundle"
     content.mkdir()
@@ -90,7 +91,6 @@ def make(
     for word, value in (("COMPATIBLE", compatible), ("VERSION", version), ("BUILD", build)):
         text = text.replace(f"@{word}@", value)
     (content / "manifest.raucm").write_text(text, encoding="utf-8")
-    name = f"kiosk-{version}-arm64.raucb"
     # Signed, then read back as the card will: by the certificate that is in the image. RAUC's own
     # check while it signs knows no purpose but that of letters.
     (content.parent / "system.conf").write_text(CONFIG.format(compatible=compatible), "utf-8")

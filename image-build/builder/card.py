@@ -2,9 +2,9 @@
 
 import json
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from builder import boot_files
+from builder import boot_files, recipe
 from builder.boot_files import CONFIG_SIZE, MIB, STATUS_SIZE
 from builder.debian import Debian
 from builder.places import Places
@@ -51,7 +51,9 @@ def squashfs(room: Room, work: Path, tree: Tree, epoch: int) -> Path:
 def fat_files(places: Places, parts: Debian) -> dict[str, bytes]:
     """All that stands on the FAT, by its path."""
     here = places.build / "boot"
-    config = (here / "config.txt").read_text(encoding="utf-8")
+    lines = (here / "config.txt").read_text(encoding="utf-8").splitlines()
+    lines = recipe.changed(lines, places.recipe["boot"]["config"], "boot/config.txt")
+    config = "\n".join(lines) + "\n"
     template = (here / "cmdline.txt").read_text(encoding="utf-8").strip()
     files = {file.name: file.read_bytes() for file in sorted(parts.firmware.iterdir())}
     files["config.txt"] = boot_files.text("config.txt", config, CONFIG_SIZE)
@@ -65,8 +67,8 @@ def fat_files(places: Places, parts: Debian) -> dict[str, bytes]:
     for slot in ("A", "B"):
         line = boot_files.command_line(template, slot)
         prefix = slot.lower()
-        for file in sorted(parts.boot.iterdir()):
-            files[f"{prefix}/{file.name}"] = file.read_bytes()
+        for name, file in parts.boot_files():
+            files[f"{prefix}/{name}"] = file.read_bytes()
         files[f"{prefix}/cmdline.txt"] = boot_files.one_line(
             "cmdline.txt", line, boot_files.COMMAND_LINE_SIZE
         )
@@ -97,6 +99,8 @@ def fat(room: Room, work: Path, files: dict[str, bytes], epoch: int) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
     order = sorted(files, key=lambda name: ("/" in name, name))
+    folders = {str(p) for name in files for p in PurePosixPath(name).parents if p.name}
+    made = " ".join(f"::{name}" for name in sorted(folders))
     copies = "\n".join(f"mcopy -i /work/fat.img -m '/work/fat/{name}' '::{name}'" for name in order)
     script = f"""set -e
         export MTOOLS_SKIP_CHECK=1 SOURCE_DATE_EPOCH={epoch} TZ=UTC
@@ -104,7 +108,7 @@ def fat(room: Room, work: Path, files: dict[str, bytes], epoch: int) -> Path:
         truncate -s {FAT[1]}M /work/fat.img
         mkfs.vfat --invariant -F 32 -s 4 -i {SIGNATURE:08x} -n KIOSK -h {FAT[0] * 2048} \\
           /work/fat.img
-        mmd -i /work/fat.img ::a ::b
+        mmd -i /work/fat.img {made}
         {copies}
     """
     room.run("sh", "-c", script, binds={"/work": work})

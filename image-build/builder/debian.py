@@ -3,12 +3,14 @@
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from builder import base, boot_files, compiled, lock, modules
 from builder.lock import Deb
 from builder.places import Places
+from builder.recipe import Recipe
 from builder.room import Room
 from builder.steps import digest, kept, key
 from builder.tree import Tree, of_bytes
@@ -32,6 +34,11 @@ class Debian:
     firmware: Path
     kernel: str
 
+    def boot_files(self) -> list[tuple[str, Path]]:
+        """The boot files by their path below the folder of a slot."""
+        files = sorted(file for file in self.boot.rglob("*") if file.is_file())
+        return [(file.relative_to(self.boot).as_posix(), file) for file in files]
+
 
 def make(places: Places, debs: list[Deb], room: Room, tar: Path, epoch: int) -> tuple[Debian, bool]:
     """Trim what mmdebstrap made, and take the boot files out of it.
@@ -39,26 +46,31 @@ def make(places: Places, debs: list[Deb], room: Room, tar: Path, epoch: int) -> 
     Returns:
         The parts, and whether they had to be made.
     """
-    lists = [places.recipe / name for name in ("prune.txt", "modules.txt")]
+    recipe = places.recipe
+    lists = [places.names(name) for name in ("prune.txt", "modules.txt")]
     module = places.build / "tryboot"
     own = [HERE / f"{name}.py" for name in ("debian", "modules", "boot_files", "compiled", "tree")]
     files = [d.line() for d in lock.of(debs, "card_files", "tools_files")]
-    name = key(tar.name, files, digest([*lists, *own, module]), epoch)
+    facts = [recipe["boot"], recipe["program"]]
+    name = key(tar.name, files, lists, facts, digest([*own, module]), epoch)
     place = places.cache / f"debian-{name}"
 
     def build(half: Path) -> None:
         half.mkdir(parents=True)
         tree = Tree.from_tar(tar)
-        base.check(installed(tree["var/lib/dpkg/status"].read().decode()), debs)
+        base.check(
+            installed(tree["var/lib/dpkg/status"].read().decode()), debs, recipe.lock_command
+        )
         kernel = modules.kernel_of(tree)
-        _boot(tree, half / "boot", kernel)
+        _boot(recipe, tree, half / "boot", kernel)
         _firmware(places, debs, half / "firmware")
         modules.prune(tree, places.names("modules.txt"))
         freed = tree.prune(places.names("prune.txt"))
-        nothing = [pattern for pattern, size in freed.items() if size < 0]
+        nothing = [p for p, size in freed.items() if size < 0 and not p.startswith("?")]
         if nothing:
             raise BuildError(f"prune.txt: nothing matches {', '.join(nothing)}.")
-        _own_module(places, room, tree, kernel)
+        if recipe["program"]["compile_tryboot"]:
+            _own_module(places, room, tree, kernel)
         _depmod(places, room, tree, kernel)
         compiled.add(tree, room, places.cache, "usr/lib/python3*.py")
         tree.write_tar(half / "tree.tar", epoch)
@@ -81,17 +93,31 @@ def installed(status: str) -> dict[str, str]:
     return found
 
 
-def _boot(tree: Tree, target: Path, kernel: str) -> None:
-    trees = {
-        path.rpartition("/")[2]: entry.read()
-        for path, entry in tree.files(f"usr/lib/modules/{kernel}/dtb/broadcom/*.dtb")
-    }
-    files = boot_files.fixed(
-        tree[f"boot/vmlinuz-{kernel}"].read(), tree["boot/initrd.img"].read(), trees
-    )
-    target.mkdir()
+def _boot(recipe: Recipe, tree: Tree, target: Path, kernel: str) -> None:
+    boot = recipe["boot"]
+    image = tree[f"boot/vmlinuz-{kernel}"].read()
+    trees = _named(tree, boot["device_trees_in"].replace("KERNEL", kernel), boot["device_trees"])
+    overlays = _named(tree, boot["overlays_in"].replace("KERNEL", kernel), boot["overlays"])
+    files = boot_files.fixed(image, tree["boot/initrd.img"].read(), trees, overlays)
     for name, data in files.items():
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
         (target / name).write_bytes(data)
+
+
+def _named(tree: Tree, folder: str, names: Iterable[str]) -> dict[str, bytes]:
+    """Files of a folder by name.
+
+    Raises:
+        BuildError: One is missing that has no `?` before its name.
+    """
+    found = {}
+    for name in names:
+        path = tree.resolve(f"{folder}/{name.removeprefix('?')}")
+        if path in tree:
+            found[name.removeprefix("?")] = tree[path].read()
+        elif not name.startswith("?"):
+            raise BuildError(f"The kernel brings no {folder}/{name}.")
+    return found
 
 
 def _firmware(places: Places, debs: list[Deb], target: Path) -> None:
@@ -111,8 +137,6 @@ def _firmware(places: Places, debs: list[Deb], target: Path) -> None:
 def _own_module(places: Places, room: Room, tree: Tree, kernel: str) -> None:
     """Compile our kernel module for the locked kernel."""
     source = places.build / "tryboot"
-    if not (source / "Makefile").exists():
-        return
     with tempfile.TemporaryDirectory(dir=places.cache) as scratch:
         work = Path(scratch) / "module"
         shutil.copytree(source, work)

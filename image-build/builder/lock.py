@@ -7,9 +7,10 @@ from pathlib import Path
 
 from builder.trouble import BuildError
 
+COMMAND = "make image-lock"
 HEAD = """\
 # The Debian packages of the image and of the tools that make it: name:architecture, version,
-# SHA-256 of the .deb. Written by `make image-lock`. The word before them says what for.
+# SHA-256 of the .deb. Written by `{command}`. The word before them says what for.
 # The archive as of {at}
 """
 ROLES = ("card", "card_files", "tools", "tools_files")
@@ -55,14 +56,14 @@ def parse(text: str) -> list[Deb]:
     return debs
 
 
-def read(path: Path) -> list[Deb]:
+def read(path: Path, how: str = f"`{COMMAND}` writes it") -> list[Deb]:
     """Read the lock of the project.
 
     Raises:
-        BuildError: It is missing or damaged.
+        BuildError: It is missing, and `how` says what to do, or it is damaged.
     """
     if not path.exists():
-        raise BuildError(f"{path.name} is missing; `make image-lock` writes it.")
+        raise BuildError(f"{path.name} is missing; {how}.")
     return parse(path.read_text(encoding="utf-8"))
 
 
@@ -80,10 +81,12 @@ def time_of(path: Path) -> int:
     return int(dt.datetime.fromisoformat(match[1]).timestamp())
 
 
-def write(path: Path, debs: list[Deb], at: dt.datetime) -> None:
-    """Write the lock, sorted, so that a change shows as a change."""
+def write(path: Path, debs: list[Deb], at: dt.datetime, command: str = COMMAND) -> None:
+    """Write the lock, sorted, so that a change shows as a change; `command` writes it again."""
     lines = [deb.line() for deb in sorted(set(debs), key=lambda d: (ROLES.index(d.role), d))]
-    path.write_text(HEAD.format(at=at.isoformat()) + "\n".join(lines) + "\n", encoding="utf-8")
+    path.write_text(
+        HEAD.format(at=at.isoformat(), command=command) + "\n".join(lines) + "\n", encoding="utf-8"
+    )
 
 
 def of(debs: list[Deb], *roles: str) -> list[Deb]:

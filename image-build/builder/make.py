@@ -111,7 +111,8 @@ def _image(places: Places, wishes: Wishes, steps: Steps, *, as_user: bool) -> li
         raise BuildError(
             f"{places.cache} needs 6 GB of room; KIOSK_IMAGE_CACHE= names another place."
         )
-    debs = lock.read(places.lock)
+    recipe = places.recipe
+    debs = lock.read(places.lock, recipe.lock_hint)
     # What comes from the locks alone bears the locks' time, so that a commit does not make it anew.
     old = lock.time_of(places.lock)
     epoch = epoch_of(places)
@@ -119,7 +120,7 @@ def _image(places: Places, wishes: Wishes, steps: Steps, *, as_user: bool) -> li
     logs.mkdir(exist_ok=True)
 
     with steps.step("download the locked packages"):
-        archive.fetch(debs, places.debs, archive.Archive(places.debian()))
+        archive.fetch(debs, places.debs, archive.Archive(recipe))
     with steps.step("tree of tools"):
         room, _ = tools.make(places, debs, as_user=as_user, log=logs / "tools.log")
     with steps.step("Debian's packages for arm64"):
@@ -130,11 +131,12 @@ def _image(places: Places, wishes: Wishes, steps: Steps, *, as_user: bool) -> li
         debian, _ = debian_part.make(places, debs, room, tar, old)
     keys = bundle.keys(places, room, wishes.update_keys, steps.say)
     version = places.version() + ("+test" if keys.are_of_the_tests else "")
+    name = f"kiosk-{version}-{recipe['label']}"
     facts = {
         "version": version,
         "built_at": dt.datetime.fromtimestamp(epoch, dt.UTC).isoformat(),
         "commit": commit_of(places),
-        "base": "debian",
+        "base": recipe.base,
         "kernel": debian.kernel,
     }
     with tempfile.TemporaryDirectory(dir=places.cache) as folder:
@@ -164,12 +166,12 @@ def _image(places: Places, wishes: Wishes, steps: Steps, *, as_user: bool) -> li
                 work,
                 root,
                 keys,
+                f"{name}.raucb",
                 version=version,
-                compatible=rootfs.COMPATIBLE,
+                compatible=recipe["compatible"],
                 build=facts["built_at"],
             )
         with steps.step("checksum, block map, xz"):
-            name = f"kiosk-{version}-arm64"
             published = _publish(places, room, work, raw, root.stat().st_size, name)
             published.append(_move(made, places.out / made.name))
         with steps.step("lists of parts"):
@@ -208,14 +210,14 @@ def _lists(
     on_card = lock.of(debs, "card")
     on_card += [deb for deb in lock.of(debs, "card_files") if deb.name == "raspi-firmware"]
     found = parts.deb_parts(on_card, parts.licences(tree))
-    found += parts.python_parts(places.project / ".lock", places.names("wheels.txt"))
+    found += parts.python_parts(places.project / ".lock", wheels.packages(places))
     packed, raw = places.out / f"{name}.img.xz", places.out / f"{name}.img"
     url = wishes.url.rstrip("/") + f"/{packed.name}" if wishes.url else packed.as_uri()
     told = {
-        f"{name}.cdx.json": parts.sbom("kiosk-arm64", version, found, epoch),
+        f"{name}.cdx.json": parts.sbom(f"kiosk-{places.recipe['label']}", version, found, epoch),
         f"{name}.packages.txt": parts.listing(found),
         f"{name}.imager.json": parts.imager(
-            version,
+            f"{places.recipe['title']} {version}",
             url,
             size=raw.stat().st_size,
             sha256=_sha256(raw),

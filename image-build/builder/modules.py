@@ -2,7 +2,7 @@
 
 import fnmatch
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import PurePosixPath
 
 from builder.tree import Tree
@@ -35,13 +35,17 @@ def needs(modules_dep: str) -> dict[str, list[str]]:
     return found
 
 
-def wanted(dep: dict[str, list[str]], patterns: Iterable[str], soft: str = "") -> set[str]:
+def wanted(
+    dep: dict[str, list[str]], patterns: Iterable[str], soft: str = "", builtin: str = ""
+) -> set[str]:
     """The paths of the modules that a list means, with all that they need.
 
     Args:
         dep: From `needs`.
         patterns: A module's name, or a path below kernel/ as a shell pattern where it has a slash.
+            With `?` before it, it may mean nothing.
         soft: modules.softdep: what others ask for by name without linking to it.
+        builtin: modules.builtin: what is in the kernel itself, and so is there without a file.
 
     Raises:
         BuildError: A pattern means nothing.
@@ -49,11 +53,9 @@ def wanted(dep: dict[str, list[str]], patterns: Iterable[str], soft: str = "") -
     by_name = {name_of(path): path for path in dep}
     found: set[str] = set()
     for pattern in patterns:
-        if "/" in pattern:
-            hits = [p for p in dep if fnmatch.fnmatch(p.removeprefix("kernel/"), pattern)]
-        else:
-            hits = [by_name[n] for n in [pattern.replace("-", "_")] if n in by_name]
-        if not hits:
+        match = _matcher(pattern.removeprefix("?"))
+        hits = [path for path in dep if match(path)]
+        if not hits and not pattern.startswith("?") and not any(map(match, builtin.splitlines())):
             raise BuildError(f"The kernel has no module {pattern} (modules.txt).")
         found.update(hits)
     softly: dict[str, list[str]] = {}
@@ -72,6 +74,13 @@ def wanted(dep: dict[str, list[str]], patterns: Iterable[str], soft: str = "") -
     return found
 
 
+def _matcher(pattern: str) -> Callable[[str], bool]:
+    """Whether a module's path is what a line of the list means."""
+    if "/" in pattern:
+        return lambda path: fnmatch.fnmatch(path.removeprefix("kernel/"), pattern)
+    return lambda path: name_of(path) == pattern.replace("-", "_")
+
+
 def prune(tree: Tree, patterns: Iterable[str]) -> tuple[int, int]:
     """Take away the modules that no kiosk needs.
 
@@ -81,7 +90,8 @@ def prune(tree: Tree, patterns: Iterable[str]) -> tuple[int, int]:
     folder = f"usr/lib/modules/{kernel_of(tree)}"
     dep = needs(tree[f"{folder}/modules.dep"].read().decode())
     soft = tree[f"{folder}/modules.softdep"].read().decode()
-    keep = {f"{folder}/{path}" for path in wanted(dep, patterns, soft)}
+    builtin = tree[f"{folder}/modules.builtin"].read().decode()
+    keep = {f"{folder}/{path}" for path in wanted(dep, patterns, soft, builtin)}
     paths = [p for p, _ in tree.files(f"{folder}/kernel/*.ko*")]
     for path in paths:
         if path not in keep:

@@ -36,7 +36,7 @@ def python_parts(locks: Path, names: list[str]) -> list[Part]:
     known = {**blocks(texts[1]), **blocks(texts[0])}
     says = json.loads((locks / "licences.json").read_text(encoding="utf-8"))
     found = []
-    for name in sorted([*names, "lgpio"]):
+    for name in sorted(names):
         head, *_ = known[name].splitlines()
         version = head.partition("==")[2].rstrip(" \\")
         found.append(
@@ -104,7 +104,7 @@ def listing(parts: list[Part]) -> bytes:
 
 
 def imager(
-    version: str,
+    name: str,
     url: str,
     *,
     size: int,
@@ -115,7 +115,7 @@ def imager(
 ) -> bytes:
     """A repository for Raspberry Pi Imager: `rpi-imager --repo FILE`, or by its address."""
     entry = {
-        "name": f"Payment kiosk {version}",
+        "name": name,
         "description": "Flash, edit kiosk.yaml on the card, plug in",
         "icon": "icons/use_custom.png",
         "url": url,

@@ -4,7 +4,8 @@ import os
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from builder.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,19 +16,24 @@ class Places:
         project: The repository.
         cache: What is kept between builds; may be deleted at any time.
         out: Where the image goes.
+        recipe: What it is made of.
     """
 
     project: Path
     cache: Path
     out: Path
+    recipe: Recipe
 
     @classmethod
-    def usual(cls, out: Path | None = None) -> "Places":
+    def usual(cls, out: Path | None = None, base: str = "debian") -> "Places":
         """This repository, and the cache that the environment names."""
         project = Path(__file__).resolve().parents[2]
         home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         cache = Path(os.environ.get("KIOSK_IMAGE_CACHE") or Path(home) / "kiosk-image")
-        return cls(project, cache.absolute(), (out or project / "dist" / "image").absolute())
+        recipe = Recipe.read(project / "image-build" / "recipe", base)
+        # Apart, so that the tests of the one image never look at the other.
+        usual = project / "dist" / ("image" if base == "debian" else f"image-{base}")
+        return cls(project, cache.absolute(), (out or usual).absolute(), recipe)
 
     @property
     def build(self) -> Path:
@@ -35,30 +41,18 @@ class Places:
         return self.project / "image-build"
 
     @property
-    def recipe(self) -> Path:
-        """What the image is made of."""
-        return self.build / "recipe"
-
-    @property
     def lock(self) -> Path:
         """Name, version and hash of every Debian package."""
-        return self.project / ".lock" / "image-debian.txt"
+        return self.project / ".lock" / f"image-{self.recipe.base}.txt"
 
     @property
     def debs(self) -> Path:
         """Downloaded packages, by hash. Kept over everything else: they are checked when used."""
         return self.cache / "debs"
 
-    def debian(self) -> dict[str, Any]:
-        """recipe/debian.toml."""
-        with (self.recipe / "debian.toml").open("rb") as file:
-            return tomllib.load(file)
-
     def names(self, file: str) -> list[str]:
         """The lines of a plain list of the recipe, without comments."""
-        text = (self.recipe / file).read_text(encoding="utf-8")
-        lines = (line.partition("#")[0].strip() for line in text.splitlines())
-        return [line for line in lines if line]
+        return self.recipe.lines(file)
 
     def version(self) -> str:
         """The version of the project."""

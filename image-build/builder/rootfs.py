@@ -24,7 +24,7 @@ PROJECT = (
     "README.md",
     "LICENSE",
 )
-COMPATIBLE = "kiosk-arm64-debian"
+SCANNER = "etc/systemd/system/kiosk-scanner.service.d"
 
 
 def tracked(places: Places, *, with_new: bool) -> list[str]:
@@ -57,6 +57,7 @@ def kiosk(
     `facts` are for /usr/lib/kiosk/version.json, `keyring` is the certificate that updates must come
     from.
     """
+    recipe = places.recipe
     tree = Tree.from_tar(parts.tree)
     tree.merge(Tree.from_tar(wheels))
     project = Tree()
@@ -64,7 +65,7 @@ def kiosk(
         project.put(f"{PROGRAM}/{name}", of_file(places.project / name))
     compiled.add(project, room, places.cache)
     tree.merge(project)
-    _venv(tree)
+    _venv(tree, with_system=recipe["program"]["system_site_packages"])
     _system(tree)
     tree.put_folder("", places.build / "overlay")
     tree.remove("etc/initramfs-tools")
@@ -72,18 +73,21 @@ def kiosk(
         tree.put(path, replace(entry, mode=0o440))
     for path, entry in tree.files("etc/rauc/*.conf"):
         text = entry.read().decode()
-        text = text.replace("@COMPATIBLE@", COMPATIBLE).replace("@VERSION@", facts["version"])
+        text = text.replace("@COMPATIBLE@", recipe["compatible"])
+        text = text.replace("@VERSION@", facts["version"])
         tree.put(path, of_bytes(text.encode()))
     if keyring:
         tree.put("etc/rauc/keyring.pem", of_file(keyring, 0o644))
     for unit in ("kiosk.service", "kiosk-scanner.service"):
         tree.put(f"usr/lib/systemd/system/{unit}", of_file(places.build / "systemd" / unit, 0o644))
+    for name in recipe["program"]["scanner_drop_ins"]:
+        tree.put(f"{SCANNER}/{name}", of_file(places.build / "systemd" / name, 0o644))
     _setuid(tree, places.names("setuid.txt"))
     users.add(tree, places.names("users.txt"))
     units.apply(tree, places.names("units.txt"))
     tree.put("usr/lib/kiosk/version.json", of_bytes((json.dumps(facts) + "\n").encode()))
-    for file in sorted(parts.boot.iterdir()):
-        tree.put(f"usr/lib/kiosk/boot/{file.name}", of_file(file, 0o644))
+    for name, file in parts.boot_files():
+        tree.put(f"usr/lib/kiosk/boot/{name}", of_file(file, 0o644))
     tree.put("usr/lib/kiosk/boot/cmdline.txt", of_file(places.build / "boot/cmdline.txt", 0o644))
     if broken := elf.faults(tree):
         raise BuildError(f"Something is missing on the card: {'; '.join(broken[:8])}.")
@@ -100,14 +104,16 @@ def _setuid(tree: Tree, stay: list[str]) -> None:
             tree.put(path, replace(entry, mode=entry.mode & 0o777))
 
 
-def _venv(tree: Tree) -> None:
-    """What `python3 -m venv` would make, and the package that `pip install -e` would."""
+def _venv(tree: Tree, *, with_system: bool) -> None:
+    """What `python3 -m venv` would make, and the package that `pip install -e` would.
+
+    `with_system` lets it see the Python packages that are installed beside it.
+    """
     tree.put(f"{VENV}/bin/python", link("/usr/bin/python3"))
     tree.put(f"{VENV}/bin/python3", link("python"))
-    tree.put(
-        f"{VENV}/pyvenv.cfg",
-        of_bytes(b"home = /usr/bin\ninclude-system-site-packages = false\nversion = 3.13\n"),
-    )
+    sees = str(with_system).lower()
+    settings = f"home = /usr/bin\ninclude-system-site-packages = {sees}\nversion = 3.13\n"
+    tree.put(f"{VENV}/pyvenv.cfg", of_bytes(settings.encode()))
     tree.put(f"{VENV}/lib/python3.13/site-packages/kiosk.pth", of_bytes(f"/{PROGRAM}\n".encode()))
     script = f"#!/{VENV}/bin/python\nimport sys\n\nfrom kiosk.cli import main\n\nsys.exit(main())\n"
     tree.put(f"{VENV}/bin/kiosk", of_bytes(script.encode(), 0o755))

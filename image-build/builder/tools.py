@@ -36,7 +36,7 @@ def make(places: Places, debs: list[Deb], *, as_user: bool, log: Path) -> tuple[
         return room, False
     if root.exists():
         room.outside("rm", "-rf", str(root))
-    names = places.debian()["tools"]
+    names = places.recipe["tools"]
     with tempfile.TemporaryDirectory(dir=places.cache) as folder:
         here = Path(folder) / "repository"
         archive.repository(lock.of(debs, "tools"), places.debs, here)

@@ -160,6 +160,8 @@ class Tree:
     def prune(self, patterns: Iterable[str]) -> dict[str, int]:
         """Take away what matches, folders with all inside; a pattern with `!` before it keeps.
 
+        A `?` before it says only that it may match nothing: for whoever reads the answer.
+
         Returns:
             For each pattern how many bytes went, so that one that matches nothing shows.
         """
@@ -169,7 +171,7 @@ class Tree:
         for pattern in patterns:
             if pattern.startswith("!"):
                 continue
-            match = _any([pattern])
+            match = _any([pattern.removeprefix("?")])
             gone = [p for p in self.entries if match(p) and not keep(p)]
             freed[pattern] = sum(self.entries[p].size for p in gone) if gone else -1
             for path in gone:

@@ -71,6 +71,12 @@ def _holds(condition: str | None) -> bool:
     return minor < int(match[2]) if match[1] == "<" else minor >= int(match[2])
 
 
+def packages(places: Places) -> list[str]:
+    """All Python packages of the card that are none of the distribution's."""
+    compiled = ["lgpio"] if places.recipe["program"]["compile_lgpio"] else []
+    return [*places.names("wheels.txt"), *compiled]
+
+
 def make(places: Places, room: Room, epoch: int) -> tuple[Path, bool]:
     """Have the packages as a tar archive of site-packages, compiled.
 
@@ -87,7 +93,9 @@ def make(places: Places, room: Room, epoch: int) -> tuple[Path, bool]:
     wanted = "".join(run[name] for name in names)
     pins = blocks((places.project / ".lock" / "pi.txt").read_text(encoding="utf-8"))["lgpio"]
     own = digest([Path(__file__), Path(compiled.__file__)])
-    path = places.cache / f"wheels-{key(wanted, pins, own, room.root.name, epoch)}.tar"
+    compiles = places.recipe["program"]["compile_lgpio"]
+    name = key(wanted, pins, compiles, own, room.root.name, epoch)
+    path = places.cache / f"wheels-{name}.tar"
 
     def build(half: Path) -> None:
         with tempfile.TemporaryDirectory(dir=places.cache) as folder:
@@ -106,7 +114,8 @@ def make(places: Places, room: Room, epoch: int) -> tuple[Path, bool]:
                 # Not by pip: what it writes beside the files differs from version to version.
                 with zipfile.ZipFile(wheel) as opened:
                     opened.extractall(site)
-            _lgpio(work, site, room)
+            if compiles:
+                _lgpio(work, site, room)
             tree = Tree()
             tree.put_folder(SITE, site)
             for pattern in PRUNED:

@@ -10,6 +10,7 @@ from functools import partial
 import pytest
 from builder import archive
 from builder.lock import Deb
+from builder.recipe import Recipe
 from builder.trouble import BuildError
 from tools import need
 
@@ -89,7 +90,7 @@ def mirror(tmp_path, monkeypatch):
     )
     for name in ("http_proxy", "HTTP_PROXY", "MIRROR", "SECURITY_MIRROR"):
         monkeypatch.delenv(name, raising=False)
-    yield archive.Archive(recipe), debs
+    yield archive.Archive(Recipe("debian", tmp_path, recipe)), debs
     server.shutdown()
     server.server_close()
 
@@ -175,7 +176,7 @@ def test_the_little_archive_stands_on_another_file_system_too(mirror, tmp_path, 
 def test_a_snapshot_has_its_security_updates_beside_it(monkeypatch, places):
     monkeypatch.setenv("MIRROR", "https://snapshot.example/archive/debian/20261124T000000Z")
 
-    place = archive.Archive(places.debian())
+    place = archive.Archive(places.recipe)
 
     assert place.security_mirror == (
         "https://snapshot.example/archive/debian-security/20261124T000000Z"
@@ -204,10 +205,10 @@ def test_the_whole_recipe_is_resolved_and_headers_are_those_of_the_kernel(
     monkeypatch.setattr(archive, "KEYRING", keyring)
     monkeypatch.setattr(archive, "Resolver", Played)
     with pytest.raises(BuildError, match="sudo apt install debian-archive-keyring"):
-        archive.resolve(archive.Archive(places.debian()))
+        archive.resolve(archive.Archive(places.recipe))
     keyring.touch()
 
-    debs = archive.resolve(archive.Archive(places.debian()))
+    debs = archive.resolve(archive.Archive(places.recipe))
 
     assert asked == [
         *("raspi-firmware", "libpython3.13-dev", "linux-headers-7.3.4+deb13-arm64"),

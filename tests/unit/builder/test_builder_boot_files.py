@@ -55,12 +55,25 @@ def test_each_slot_has_its_own_command_line():
     assert boot_files.command_line(template, "B") == "root=PARTUUID=6b696f73-03 rauc.slot=B"
 
 
-def test_a_board_without_its_device_tree_ends_the_build():
-    trees = dict.fromkeys(boot_files.BOARDS.values(), b"\xd0\x0d\xfe\xed")
-    files = boot_files.fixed(an_image(), b"initrd", trees)
+def test_a_kernel_that_is_packed_already_comes_out_the_same():
+    packed = gzip.compress(an_image())
 
-    assert {len(data) for name, data in files.items() if name.endswith(".dtb")} == {128 << 10}
-    assert len(files["vmlinuz"]) == boot_files.KERNEL_SIZE
-    del trees["bcm2711-rpi-4-b.dtb"]
-    with pytest.raises(BuildError, match=r"no device tree bcm2711-rpi-4-b\.dtb"):
-        boot_files.fixed(an_image(), b"initrd", trees)
+    assert boot_files.kernel(packed, MIB) == boot_files.kernel(an_image(), MIB)
+    with pytest.raises(BuildError, match="no plain arm64 Image"):
+        boot_files.kernel(gzip.compress(b"MZ" * 100))
+
+
+def test_boot_files_have_their_sizes_and_overlays_a_folder_that_the_firmware_sees():
+    tree = b"\xd0\x0d\xfe\xed"
+
+    files = boot_files.fixed(an_image(), b"initrd", {"a.dtb": tree}, {})
+    assert {name: len(data) for name, data in files.items()} == {
+        "vmlinuz": boot_files.KERNEL_SIZE,
+        "initrd.img": boot_files.INITRD_SIZE,
+        "a.dtb": 128 << 10,
+    }
+    more = boot_files.fixed(an_image(), b"initrd", {"a.dtb": tree}, {"imx708.dtbo": tree})
+    assert more.keys() - files.keys() == {"overlays/README", "overlays/imx708.dtbo"}
+    assert len(more["overlays/imx708.dtbo"]) == 16 << 10
+    with pytest.raises(BuildError, match=r"imx708\.dtbo has 16388 bytes; 16384 are kept"):
+        boot_files.fixed(an_image(), b"initrd", {}, {"imx708.dtbo": tree * 4097})

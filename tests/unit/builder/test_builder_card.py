@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ from builder import (
 from builder import tools as tool_tree
 from builder.lock import Deb
 from builder.places import Places
+from builder.recipe import Recipe
 from builder.tree import Tree, of_bytes
 from builder.trouble import BuildError
 from tools import need
@@ -93,7 +95,7 @@ def test_what_could_not_start_on_the_card_is_found():
     assert elf.faults(tree) == []
 
 
-def a_base(path):
+def a_base(path, places):
     """What mmdebstrap would leave, in a few files."""
     tree = Tree()
     tree.put(
@@ -107,15 +109,19 @@ def a_base(path):
     image[56:60] = b"ARM\x64"
     tree.put(f"boot/vmlinuz-{KERNEL}", of_bytes(bytes(image)))
     tree.put("boot/initrd.img", of_bytes(b"initrd"))
-    for name in set(boot_files.BOARDS.values()):
-        tree.put(f"{TOP}/dtb/broadcom/{name}", of_bytes(b"\xd0\x0d\xfe\xed" + name.encode()))
+    boot = places.recipe["boot"]
+    for kind in ("device_trees", "overlays"):
+        above = boot[f"{kind}_in"].replace("KERNEL", KERNEL)
+        for name in boot[kind]:
+            data = b"\xd0\x0d\xfe\xed" + name.encode()
+            tree.put(f"{above}/{name.removeprefix('?')}", of_bytes(data))
     tree.put(f"{TOP}/kernel/drivers/vivid.ko.xz", of_bytes(b"code"))
     tree.put(f"{TOP}/kernel/drivers/other.ko.xz", of_bytes(b"code"))
     tree.put(
         f"{TOP}/modules.dep",
         of_bytes(b"kernel/drivers/vivid.ko.xz:\nkernel/drivers/other.ko.xz:\n"),
     )
-    for name in ("softdep", "alias", "symbols"):
+    for name in ("softdep", "builtin", "alias", "symbols"):
         tree.put(f"{TOP}/modules.{name}", of_bytes(b""))
     tree.put("usr/lib/python3.13/a.py", of_bytes(b"x = 1\n"))
     tree.put("usr/lib/python3.13/broken.py", of_bytes(b"x = (\n"))
@@ -147,9 +153,9 @@ def recipe(places, monkeypatch, tmp_path):
     usual = Places.names
 
     def names(self, file):
-        return {"modules.txt": ["vivid"], "prune.txt": ["boot", f"{TOP}/dtb"]}.get(file) or usual(
-            self, file
-        )
+        trees = self.recipe["boot"]["device_trees_in"].replace("KERNEL", KERNEL)
+        played = {"modules.txt": ["vivid"], "prune.txt": ["boot", trees, "?usr/lib/none"]}
+        return played.get(file) or usual(self, file)
 
     monkeypatch.setattr(Places, "names", names)
     return places
@@ -179,18 +185,19 @@ def firmware(places, tmp_path):
     return Deb("card_files", "raspi-firmware", "all", "1", hash_)
 
 
+def depmod(argv, binds):
+    for name in ("dep", "dep.bin", "alias", "symbols"):
+        (binds["/work"] / TOP / f"modules.{name}").write_bytes(b"new")
+
+
 @pytest.fixture
 def system(recipe, firmware, room, tmp_path):
     """Debian's part, trimmed."""
     tar = tmp_path / "base.tar"
-    a_base(tar)
+    a_base(tar, recipe)
 
     def module(argv, binds):
         (binds["/work"] / "module/kiosk_tryboot.ko").write_bytes(b"module")
-
-    def depmod(argv, binds):
-        for name in ("dep", "dep.bin", "alias", "symbols"):
-            (binds["/work"] / TOP / f"modules.{name}").write_bytes(b"new")
 
     room.plays = {
         "/usr/src/linux-headers": module,
@@ -225,7 +232,7 @@ def test_other_packages_than_the_locks_or_a_pattern_for_nothing_end_the_build(
     recipe, firmware, room, tmp_path, monkeypatch
 ):
     tar = tmp_path / "base.tar"
-    a_base(tar)
+    a_base(tar, recipe)
 
     with pytest.raises(BuildError, match=r"Installed is not what is locked.*image-lock"):
         debian.make(recipe, [firmware], room, tar, EPOCH)
@@ -349,7 +356,7 @@ def test_what_could_not_start_or_is_named_for_nothing_ends_the_build(
 
 
 def test_without_a_clone_there_is_a_sentence(recipe, tmp_path):
-    elsewhere = Places(tmp_path, recipe.cache, recipe.out)
+    elsewhere = Places(tmp_path, recipe.cache, recipe.out, recipe.recipe)
 
     with pytest.raises(BuildError, match="no clone of the repository"):
         rootfs.tracked(elsewhere, with_new=False)
@@ -400,6 +407,66 @@ def test_a_card_of_a_few_files_is_put_together_twice_the_same(
     assert told["config.txt"] == 2048
     config = files["config.txt"].decode()
     assert config == files["tryboot.txt"].decode()
+
+
+@pytest.fixture
+def raspios(recipe):
+    """The places of Raspberry Pi OS."""
+    return replace(recipe, recipe=Recipe.read(recipe.recipe.folder, "raspios"))
+
+
+def test_the_card_of_raspberry_pi_os_has_overlays_cameras_and_pins_of_its_own(
+    raspios, firmware, room, site, tmp_path
+):
+    tar = tmp_path / "base.tar"
+    a_base(tar, raspios)
+    room.plays, room.ran = {"depmod": depmod}, []
+    debs = [firmware, Deb("card", "libc6", "arm64", "2.41", "0" * 64)]
+
+    parts, _ = debian.make(raspios, debs, room, tar, EPOCH)
+    wheels.make(raspios, room, EPOCH)
+
+    # Neither lgpio nor a kernel module is compiled.
+    assert not [argv for argv in room.ran if {"make", "swig"} & set(" ".join(argv).split())]
+    files = card.fat_files(raspios, parts)
+    for slot in "ab":
+        assert files[f"{slot}/overlays/README"] == boot_files.MARKER_TEXT.encode()
+        assert files[f"{slot}/overlays/imx708.dtbo"].startswith(b"\xd0\x0d\xfe\xedimx708.dtbo\0")
+        assert len(files[f"{slot}/bcm2710-rpi-zero-2-w.dtb"]) == boot_files.TREE_SIZE
+    config = files["config.txt"].decode().splitlines()
+    assert {"camera_auto_detect=1", "os_prefix=a/"} <= set(config)
+    assert not {"upstream_kernel=1", "[pi02]"} & set(config)
+    tree = the_tree(raspios, room, parts, site)
+    assert b"compatible=kiosk-arm64-raspios\n" in tree["etc/rauc/system.conf"].read()
+    assert b"site-packages = true" in tree["opt/kiosk/.venv/pyvenv.cfg"].read()
+    assert "usr/lib/kiosk/boot/overlays/imx219.dtbo" in tree
+    csi = tree[f"{rootfs.SCANNER}/csi.conf"]
+    assert csi.read() == (raspios.build / "systemd/csi.conf").read_bytes()
+
+
+def test_debians_card_has_none_of_that(recipe, room, system, site):
+    files = card.fat_files(recipe, system)
+    tree = the_tree(recipe, room, system, site)
+
+    config = (recipe.build / "boot/config.txt").read_bytes()
+    assert files["config.txt"] == config + b"\n" * (2048 - len(config))
+    assert not [name for name in files if "overlays" in name]
+    assert b"compatible=kiosk-arm64-debian\n" in tree["etc/rauc/system.conf"].read()
+    assert b"site-packages = false" in tree["opt/kiosk/.venv/pyvenv.cfg"].read()
+    assert f"{rootfs.SCANNER}/csi.conf" not in tree
+
+
+def test_a_kernel_without_an_overlay_or_a_board_ends_the_build(raspios, firmware, room, tmp_path):
+    debs = [firmware, Deb("card", "libc6", "arm64", "2.41", "0" * 64)]
+    facts = raspios.recipe.facts
+    for kind, name in (("overlays", "imx999.dtbo"), ("device_trees", "bcm2799-rpi-9.dtb")):
+        tar = tmp_path / f"{kind}.tar"
+        a_base(tar, raspios)
+        boot = facts["boot"] | {kind: [*facts["boot"][kind], "?none.dtb", name]}
+        asks = replace(raspios, recipe=replace(raspios.recipe, facts=facts | {"boot": boot}))
+
+        with pytest.raises(BuildError, match=rf"The kernel brings no usr/lib/linux-image-.*{name}"):
+            debian.make(asks, debs, room, tar, EPOCH)
 
 
 def test_an_example_that_sells_is_switched_off():
@@ -536,11 +603,6 @@ def test_no_room_on_the_disk_is_a_sentence(places, monkeypatch, capsys):
 
     assert command.main(["image", "--out", str(places.out)]) == 1
     assert "KIOSK_IMAGE_CACHE= names another place" in capsys.readouterr().err
-
-
-def test_the_recipe_that_nobody_can_build_here_says_so(capsys):
-    assert command.main(["image", "--base", "raspios"]) == 1
-    assert "install.sh" in capsys.readouterr().err
 
 
 def test_make_image_lock_writes_what_the_archive_says(places, monkeypatch, tmp_path, capsys):

@@ -4,7 +4,7 @@ import datetime as dt
 import json
 
 import pytest
-from builder import lock, modules, parts, units, users
+from builder import lock, modules, parts, units, users, wheels
 from builder.lock import Deb
 from builder.tree import Tree, link, of_bytes
 from builder.trouble import BuildError
@@ -31,6 +31,12 @@ def test_a_module_brings_what_it_needs_and_what_it_asks_for():
 def test_a_module_that_the_kernel_has_not_ends_the_build():
     with pytest.raises(BuildError, match="no module vivid"):
         modules.wanted(modules.needs(DEP), ["vivid"])
+    # Built in, it is there; with `?` it may be missing.
+    assert modules.wanted(modules.needs(DEP), ["vivid"], "", "kernel/test/vivid.ko\n") == set()
+    assert modules.wanted(modules.needs(DEP), ["test/*"], "", "kernel/test/vivid.ko\n") == set()
+    assert modules.wanted(modules.needs(DEP), ["?vivid", "?test/*", "?net/*"]) == {
+        "kernel/net/e.ko.xz"
+    }
 
 
 def test_other_modules_go():
@@ -40,6 +46,7 @@ def test_other_modules_go():
         tree.put(f"{top}/{line.partition(':')[0]}", of_bytes(b"code"))
     tree.put(f"{top}/modules.dep", of_bytes(DEP.encode()))
     tree.put(f"{top}/modules.softdep", of_bytes(b""))
+    tree.put(f"{top}/modules.builtin", of_bytes(b""))
 
     assert modules.prune(tree, ["a"]) == (4, 2)
     assert f"{top}/kernel/net/e.ko.xz" not in tree
@@ -166,7 +173,7 @@ def test_the_list_of_parts_names_hashes_and_licences(places):
     assert says == {"libc6": ["GPL-2", "LGPL-2.1+"]}
 
     found = parts.deb_parts([A_DEB], says)
-    found += parts.python_parts(places.project / ".lock", places.names("wheels.txt"))
+    found += parts.python_parts(places.project / ".lock", wheels.packages(places))
     bom = json.loads(parts.sbom("kiosk-arm64", "0.1.0", found, 0))
 
     assert bom["components"][0]["hashes"] == [{"alg": "SHA-256", "content": "a" * 64}]
