@@ -73,7 +73,8 @@ def deploy(source: Path, slot: Slot, places: Places = slots.HERE) -> int:
     if slot == slots.permanent(places):
         raise CardError(f"slot {slot} is the permanent one; its boot files stay")
     try:
-        names = sorted(path.name for path in source.iterdir())
+        files = [path for path in source.rglob("*") if path.is_file()]
+        names = sorted(path.relative_to(source).as_posix() for path in files)
         line = command_line((source / COMMAND_LINE).read_text(encoding="utf-8"), slot).encode()
     except (OSError, ValueError) as error:
         raise CardError(f"the root file system brings no boot files: {error}") from error

@@ -71,7 +71,7 @@ def run(card, task, *, timeout_s=120, root="/", memory="192M", bring=None, **req
     folder = Path(tempfile.mkdtemp(prefix="card-"))
     (folder / "out").mkdir()
     for name, file in (bring or {}).items():
-        (folder / "out" / name).parent.mkdir(exist_ok=True)
+        (folder / "out" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, folder / "out" / name)
     request |= {
         "task": task, "out": str(folder / "out"), "project": str(PROJECT), "root": str(root),
@@ -130,6 +130,7 @@ def root_of(folder, version, boot_files):
     boot = folder / "usr/lib/kiosk/boot"
     boot.mkdir(parents=True)
     for name, content in boot_files.items():
+        (boot / name).parent.mkdir(exist_ok=True)
         (boot / name).write_bytes(content)
     (boot / "cmdline.txt").write_text(LINE + "\n")
     (folder / "usr/lib/kiosk/version.json").write_text(json.dumps({"version": version}))
@@ -182,9 +183,16 @@ def make_card(path, folder, *, fat_files, root, size=128 * MIB, slot_b=b"", data
     return path
 
 
-OLD = {"vmlinuz": b"old kernel" * 4000, "initrd.img": b"old initrd" * 900}
-NEW = {"vmlinuz": b"new kernel" * 4100, "initrd.img": b"new initrd" * 800}
-ROOM = {"vmlinuz": 64 * 1024, "initrd.img": 32 * 1024}
+# On Raspberry Pi OS a slot has overlays too, in a folder of their own.
+OLD = {
+    "vmlinuz": b"old kernel" * 4000, "initrd.img": b"old initrd" * 900,
+    "overlays/a.dtbo": b"old overlay",
+}  # fmt: skip
+NEW = {
+    "vmlinuz": b"new kernel" * 4100, "initrd.img": b"new initrd" * 800,
+    "overlays/a.dtbo": b"new overlay",
+}  # fmt: skip
+ROOM = {"vmlinuz": 64 * 1024, "initrd.img": 32 * 1024, "overlays/a.dtbo": 1024}
 
 
 def make_update_card(folder, *, new_in_b=False, payload=0):

@@ -34,7 +34,8 @@ def card(made, tmp_path):
 
 
 def fill(card, made, **request):
-    boot = {f"boot/{path.name}": path for path in made[2].iterdir()}
+    files = [path for path in made[2].rglob("*") if path.is_file()]
+    boot = {f"boot/{path.relative_to(made[2])}": path for path in files}
     return machine.run(card, "filling", bring=boot, **request)
 
 
