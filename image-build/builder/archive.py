@@ -14,7 +14,7 @@ from pathlib import Path
 
 from builder.download import AbsentError, get
 from builder.lock import Deb
-from builder.raspberry import MIRROR, Raspberry
+from builder.raspberry import RASPIOS_MIRROR, Raspberry
 from builder.recipe import Recipe
 from builder.trouble import BuildError
 
@@ -44,8 +44,8 @@ class Archive:
         hosts = {urllib.parse.urlsplit(url).hostname for url in (self.mirror, self.security_mirror)}
         if self.raspberry and self.raspberry.host in hosts:
             raise BuildError(
-                f"{MIRROR} and MIRROR both name {self.raspberry.host}; apt tells the two archives "
-                "apart by their host. Name another for one of them."
+                f"{RASPIOS_MIRROR} and MIRROR both name {self.raspberry.host}; apt tells the two "
+                "archives apart by their host. Name another for one of them."
             )
 
     def _suites(self) -> Iterator[tuple[str, str]]:
@@ -79,7 +79,7 @@ class Archive:
             for component in self.recipe["components"]
         ]
         if self.raspberry and arch == "arm64":
-            indexes += [(*place, MIRROR) for place in self.raspberry.suites()]
+            indexes += [(*place, RASPIOS_MIRROR) for place in self.raspberry.suites()]
         found = {}
         for mirror, suite, component, variable in indexes:
             text = _index(f"{mirror}/dists/{suite}/{component}/binary-{arch}/Packages", variable)

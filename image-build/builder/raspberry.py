@@ -18,7 +18,7 @@ from urllib.parse import quote, urlsplit
 from builder.download import AbsentError, get
 from builder.trouble import BuildError
 
-MIRROR = "RASPIOS_MIRROR"
+RASPIOS_MIRROR = "RASPIOS_MIRROR"
 
 
 class Raspberry:
@@ -26,7 +26,7 @@ class Raspberry:
 
     def __init__(self, facts: dict[str, Any]) -> None:
         self._facts = facts
-        self.mirror = os.environ.get(MIRROR) or str(facts["mirror"])
+        self.mirror = os.environ.get(RASPIOS_MIRROR) or str(facts["mirror"])
         self.host = urlsplit(self.mirror).hostname or ""
 
     def suites(self) -> Iterator[tuple[str, str, str]]:
@@ -70,7 +70,7 @@ class Raspberry:
         key = self._facts["key"]
         url = f"{self.mirror}/{quote(key['package'])}"
         try:
-            data = get(url, MIRROR)
+            data = get(url, RASPIOS_MIRROR)
         except AbsentError as error:
             raise BuildError(
                 f"{url} is gone. [archive.key] of recipe/raspios.toml names the keyring package: "
