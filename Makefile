@@ -60,12 +60,13 @@ pi: $(VENV)/.run-ready
 	PYPI=1 $(BIN)/python -m pip install --quiet --no-deps --require-hashes -r .lock/pi.txt
 
 # The SD card image, into dist/image/: see image-build/README.md. UPDATE_KEYS=DIR, IMAGE_URL=URL.
+# BASE=raspios: of Raspberry Pi OS, into dist/image-raspios/; it has a lock of its own.
 image: $(VENV)/.run-ready
 	PYTHONPATH=image-build $(BIN)/python -m builder image $(if $(BASE),--base $(BASE))
 
-# Which Debian packages it is made of, from what the mirror has today.
+# Which packages it is made of, from what the mirrors have today. BASE as above.
 image-lock: $(VENV)/.run-ready
-	PYTHONPATH=image-build $(BIN)/python -m builder lock
+	PYTHONPATH=image-build $(BIN)/python -m builder lock $(if $(BASE),--base $(BASE))
 
 # The image of dist/image/ looked at; and started, cut, updated (qemu-system-arm; an hour).
 image-static: $(VENV)/.dev-ready
