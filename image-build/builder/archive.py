@@ -74,15 +74,15 @@ class Archive:
     def places(self, arch: str) -> dict[str, str]:
         """Where each package of an architecture is, by its hash."""
         indexes = [
-            (mirror, suite, component, "MIRROR")
+            (mirror, suite, component)
             for mirror, suite in self._suites()
             for component in self.recipe["components"]
         ]
         if self.raspberry and arch == "arm64":
-            indexes += [(*place, RASPIOS_MIRROR) for place in self.raspberry.suites()]
+            indexes += self.raspberry.suites()
         found = {}
-        for mirror, suite, component, variable in indexes:
-            text = _index(f"{mirror}/dists/{suite}/{component}/binary-{arch}/Packages", variable)
+        for mirror, suite, component in indexes:
+            text = self._index(f"{mirror}/dists/{suite}/{component}/binary-{arch}/Packages")
             for stanza in text.split("\n\n"):
                 path = re.search(r"^Filename: (\S+)$", stanza, re.MULTILINE)
                 hash_ = re.search(r"^SHA256: (\S+)$", stanza, re.MULTILINE)
@@ -90,13 +90,21 @@ class Archive:
                     found[hash_[1]] = f"{mirror}/{urllib.parse.quote(path[1])}"
         return found
 
+    def _index(self, url: str) -> str:
+        """An index, as Debian packs it, or as archives do that are kept with smaller tools."""
+        try:
+            return lzma.decompress(self.get(f"{url}.xz")).decode()
+        except AbsentError:
+            return gzip.decompress(self.get(f"{url}.gz")).decode()
 
-def _index(url: str, variable: str) -> str:
-    """An index, as Debian packs it, or as archives do that are kept with smaller tools."""
-    try:
-        return lzma.decompress(get(f"{url}.xz", variable)).decode()
-    except AbsentError:
-        return gzip.decompress(get(f"{url}.gz", variable)).decode()
+    def get(self, url: str) -> bytes:
+        """A file of one of the mirrors.
+
+        Raises:
+            BuildError: It cannot be had; the message names what chooses another mirror.
+        """
+        is_other = self.raspberry and url.startswith(self.raspberry.mirror)
+        return get(url, RASPIOS_MIRROR if is_other else "MIRROR")
 
 
 def fetch(debs: Iterable[Deb], folder: Path, archive: Archive) -> int:
@@ -124,7 +132,7 @@ def fetch(debs: Iterable[Deb], folder: Path, archive: Archive) -> int:
         )
 
     def one(deb: Deb) -> None:
-        data = get(places[deb.sha256], "MIRROR")
+        data = archive.get(places[deb.sha256])
         if hashlib.sha256(data).hexdigest() != deb.sha256:
             raise BuildError(f"{places[deb.sha256]} is not the file that the lock names.")
         half = folder / f"{deb.sha256}.{os.getpid()}"
