@@ -142,7 +142,9 @@ def make_device_tree(qemu, arguments, folder, *, revision=PI_3B):
     """
     tree = folder / "virt.dtb"
     machine = f"virt,dumpdtb={tree}"
-    subprocess.run([qemu, "-M", machine, *arguments], check=True, capture_output=True)
+    # -nodefaults: QEMU's own network card wants a file of another package (ipxe-qemu).
+    command = [qemu, "-nodefaults", "-M", machine, *arguments]
+    subprocess.run(command, check=True, capture_output=True)
     source = subprocess.run(
         ["dtc", "-q", "-I", "dtb", "-O", "dts", str(tree)],
         check=True,
