@@ -62,13 +62,13 @@ class Archive:
         )
 
     def preferences(self) -> str:
-        """What apt may take from backports."""
-        sources = " ".join(f"src:{name}" for name in self.recipe["backports"])
-        if not sources:
-            return ""
-        return (
-            "Package: *\nPin: release n=*-backports\nPin-Priority: -1\n\n"
-            f"Package: {sources}\nPin: release n=*-backports\nPin-Priority: 900\n"
+        """What apt may take from suites that are newer than the card's."""
+        return "".join(
+            f"Package: *\nPin: release n={suite}\nPin-Priority: -1\n\n"
+            f"Package: {' '.join(f'src:{name}' for name in sources)}\n"
+            f"Pin: release n={suite}\nPin-Priority: 900\n\n"
+            for suite, sources in self.recipe["newer"].items()
+            if sources
         )
 
     def places(self, arch: str) -> dict[str, str]:

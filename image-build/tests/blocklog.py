@@ -23,6 +23,7 @@ class Entry:
         offset: Bytes on the card.
         size: Bytes; a flush has none.
         flags: See above.
+        noted_at: Where it stands in the log; what happened earlier was noted before.
         data_at: Where its data stands in the log.
         ends_at: Where the log goes on; what happened later was noted behind it.
     """
@@ -30,6 +31,7 @@ class Entry:
     offset: int
     size: int
     flags: int
+    noted_at: int
     data_at: int
     ends_at: int
 
@@ -52,7 +54,7 @@ def entries_of(path):
             ends_at = at + sector + length
             if ends_at > size:
                 break
-            found.append(Entry(where * SECTOR, sectors * sector, flags, at + sector, ends_at))
+            found.append(Entry(where * SECTOR, sectors * sector, flags, at, at + sector, ends_at))
             at = ends_at
     return found
 
@@ -70,8 +72,8 @@ class Rebuilt:
 
         Yields:
             (number of the flush, entries written since the last one, where the log stood when
-            the next flush came): by then everything up to there could have been seen outside,
-            while the card need not have more than this.
+            the next flush came): what had been seen outside by then, while the card need not have
+            more than this. What is seen once the next flush is noted, that flush has answered for.
         """
         at_flush = [index for index, entry in enumerate(self.entries) if entry.is_flush]
         with self.path.open("r+b") as card, self._log_path.open("rb") as log:
@@ -82,7 +84,7 @@ class Rebuilt:
                 card.flush()
                 self._done = index + 1
                 later = at_flush[number + 1] if number + 1 < len(at_flush) else None
-                end = self.entries[-1].ends_at if later is None else self.entries[later].ends_at
+                end = self.entries[-1].ends_at if later is None else self.entries[later].noted_at
                 yield number, new, end
 
     @staticmethod

@@ -88,7 +88,7 @@ def test_what_was_seen_before_the_next_flush_must_be_on_the_card(tmp_path):
     card.write_bytes(bytes(1024))
     ends = [end for _, _, end in Rebuilt(card, log).flushes()]
     entries = entries_of(log)
-    assert ends == [entries[3].ends_at, entries[3].ends_at]
+    assert ends == [entries[3].noted_at, entries[3].ends_at]
 
 
 def test_a_torn_end_of_the_log_is_left_out(tmp_path):

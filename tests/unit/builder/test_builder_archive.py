@@ -78,7 +78,7 @@ def mirror(tmp_path, monkeypatch):
         "suites": ["trixie"],
         "security_suites": [],
         "components": ["main"],
-        "backports": ["linux"],
+        "newer": {"trixie-backports": ["linux"]},
         "card": ["tool"],
     }
     # Its signature is Debian's business; here apt is told to take it as it is.

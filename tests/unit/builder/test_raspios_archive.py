@@ -75,8 +75,20 @@ def test_what_apt_is_told(raspios):
         'Package: *\nPin: origin "127.0.0.1"\nPin-Priority: -1\n\n'
         'Package: src:linux src:lgpio\nPin: origin "127.0.0.1"\nPin-Priority: 900\n'
     )
-    place = archive.Archive(raspios)
-    assert place.preferences() == ""
+
+
+def test_of_a_newer_suite_only_the_named_sources_are_taken(raspios):
+    debian = Recipe.read(raspios.folder, "debian")
+
+    told = archive.Archive(debian).preferences()
+
+    for suite, sources in debian["newer"].items():
+        named = " ".join(f"src:{name}" for name in sources)
+        assert f"Package: *\nPin: release n={suite}\nPin-Priority: -1\n" in told
+        assert f"Package: {named}\nPin: release n={suite}\nPin-Priority: 900\n" in told
+    # Its kernel is Raspberry Pi's; what RAUC needs of a kernel holds there too.
+    assert "backports" not in archive.Archive(raspios).preferences()
+    assert "src:rauc " in archive.Archive(raspios).preferences()
 
 
 def test_another_package_than_the_recipe_says_is_not_believed(raspios, key, tmp_path):
