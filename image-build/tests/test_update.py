@@ -117,7 +117,9 @@ def test_an_update_is_cut_installed_tried_without_a_box_and_stays(
         assert (life.start.slot, life.start.tried) == ("b", True)
         life.wait(lambda: letters(life) == ("b", "b"), "called good and made permanent", LONG_S)
         state = life.state()
-        assert state["reasons"] == ["gateway_unreachable"], state
+        # Without a box there may be nobody to ask for the time either.
+        assert "gateway_unreachable" in state["reasons"], state
+        assert set(state["reasons"]) <= {"gateway_unreachable", "clock_implausible"}, state
         life.power_off()
         gateway.set_fault(None)
         life = boot(card)
