@@ -197,8 +197,12 @@ def small_disk(kiosk_at):
 def rows_on(disk, copy):
     """SQLite finds its way out of a foreign mount namespace, so it gets a copy."""
     copy.mkdir(exist_ok=True)
+    # Not the -shm: it comes and goes with whoever reads, and is made anew from the log.
+    for name in ("journal.db", "journal.db-wal", "journal.db-shm"):
+        (copy / name).unlink(missing_ok=True)
     for part in disk.glob("journal.db*"):
-        shutil.copyfile(part, copy / part.name)
+        if not part.name.endswith("-shm"):
+            shutil.copyfile(part, copy / part.name)
     with contextlib.closing(sqlite3.connect(copy / "journal.db")) as db:
         return db.execute("SELECT intent, kind, payment_id FROM row ORDER BY seq").fetchall()
 

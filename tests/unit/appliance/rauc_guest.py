@@ -233,7 +233,8 @@ def cuts(guest, request):
     made = bundle("good", squashfs, version="2.0.0")
     chance = random.Random(request["seed"])
     fat = Path("/boot/firmware")
-    own = ["config.txt", *(f"a/{path.name}" for path in (fat / "a").iterdir())]
+    files = [path for path in (fat / "a").rglob("*") if path.is_file()]
+    own = ["config.txt", *(path.relative_to(fat) for path in files)]
 
     def permanent():
         return [digest("/dev/ubda2", None), *(digest(fat / name, None) for name in own)]
