@@ -29,6 +29,33 @@ def serve(folder):
     return server
 
 
+def packages_of(www):
+    """The text of an index of all packages below a folder."""
+    stanzas = []
+    for deb in sorted(www.glob("pool/**/*.deb")):
+        control = subprocess.run(
+            ["dpkg-deb", "-f", deb], check=True, capture_output=True, text=True
+        ).stdout
+        stanzas.append(
+            f"{control}Filename: {deb.relative_to(www)}\nSize: {deb.stat().st_size}\n"
+            f"SHA256: {hashlib.sha256(deb.read_bytes()).hexdigest()}\n"
+        )
+    return "\n".join(stanzas)
+
+
+def release_of(index):
+    """The text of the Release file over an index: the files in a suite's main/binary-arm64."""
+    lines = [
+        f" {hashlib.sha256(file.read_bytes()).hexdigest()} {file.stat().st_size} "
+        f"main/binary-arm64/{file.name}\n"
+        for file in sorted(index.iterdir())
+    ]
+    return (
+        "Origin: A rehearsal\nSuite: stable\nCodename: trixie\nArchitectures: arm64\n"
+        f"Components: main\nDate: Thu, 01 Jan 2026 00:00:00 UTC\nSHA256:\n{''.join(lines)}"
+    )
+
+
 class SignedArchive:
     """One suite, trixie, with the component main, for arm64.
 
@@ -136,32 +163,13 @@ class SignedArchive:
 
     def publish(self, key=None):
         """Write the index and sign it, with another key where one is named."""
-        stanzas = []
-        for deb in sorted(self.www.glob(f"{POOL}/**/*.deb")):
-            control = subprocess.run(
-                ["dpkg-deb", "-f", deb], check=True, capture_output=True, text=True
-            ).stdout
-            stanzas.append(
-                f"{control}Filename: {deb.relative_to(self.www)}\nSize: {deb.stat().st_size}\n"
-                f"SHA256: {hashlib.sha256(deb.read_bytes()).hexdigest()}\n"
-            )
         suite = self.www / "dists/trixie"
         index = suite / "main/binary-arm64"
         index.mkdir(parents=True, exist_ok=True)
         # As gzip only: the builder has to take what is there.
-        (index / "Packages").write_text("\n".join(stanzas))
+        (index / "Packages").write_text(packages_of(self.www))
         subprocess.run(["gzip", "-nkf", index / "Packages"], check=True)
-        lines = [
-            f" {hashlib.sha256(file.read_bytes()).hexdigest()} {file.stat().st_size} "
-            f"main/binary-arm64/{file.name}"
-            for file in sorted(index.iterdir())
-        ]
-        (suite / "Release").write_text(
-            "Origin: A rehearsal\nSuite: stable\nCodename: trixie\nArchitectures: arm64\n"
-            "Components: main\nDate: Thu, 01 Jan 2026 00:00:00 UTC\nSHA256:\n"
-            + "\n".join(lines)
-            + "\n"
-        )
+        (suite / "Release").write_text(release_of(index))
         self.gpg(
             *("--local-user", key or self.fingerprint, "--digest-algo", "SHA512"),
             *("--output", suite / "InRelease", "--clearsign", suite / "Release"),

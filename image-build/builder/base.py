@@ -55,10 +55,10 @@ def make(places: Places, debs: list[Deb], room: Room, epoch: int, log: Path) -> 
                 # Licences ask to be passed on with the program.
                 "--dpkgopt=path-include=/usr/share/doc/*/copyright",
                 f"--include={','.join(names)}",
-                "--extract-hook=sh /work/native.sh $1",
-                "--customize-hook=sh /work/native-end.sh $1",
-                *("trixie", "/work/base.tar", "deb [trusted=yes] copy:///work/repository ./"),
-                binds={"/work": work},
+                "--extract-hook=sh /job/native.sh $1",
+                "--customize-hook=sh /job/native-end.sh $1",
+                *("trixie", "/job/base.tar", "deb [trusted=yes] copy:///job/repository ./"),
+                binds={"/job": work},
                 # Nothing of the card may start services here; the policy is mmdebstrap's own.
                 env={"SOURCE_DATE_EPOCH": str(epoch), "DEBIAN_FRONTEND": "noninteractive"},
                 log=log,

@@ -95,9 +95,9 @@ def make(
     # check while it signs knows no purpose but that of letters.
     (content.parent / "system.conf").write_text(CONFIG.format(compatible=compatible), "utf-8")
     script = f"""set -e
-        rauc bundle --cert=/keys/cert.pem --key=/keys/key.pem /work/bundle /work/{name}
-        rauc --conf=/work/system.conf info /work/{name}
+        rauc bundle --cert=/keys/cert.pem --key=/keys/key.pem /job/bundle /job/{name}
+        rauc --conf=/job/system.conf info /job/{name}
     """
-    room.run("sh", "-c", script, binds={"/work": work, "/keys": keys.folder})
+    room.run("sh", "-c", script, binds={"/job": work, "/keys": keys.folder})
     shutil.rmtree(content)
     return work / name

@@ -34,11 +34,11 @@ def squashfs(room: Room, work: Path, tree: Tree, epoch: int) -> Path:
     tree.write_tar(work / "root.tar", epoch, first)
     target = work / "root.squashfs"
     script = (
-        f"mksquashfs - /work/root.squashfs -tar -noappend -quiet -no-progress -mkfs-time {epoch} "
+        f"mksquashfs - /job/root.squashfs -tar -noappend -quiet -no-progress -mkfs-time {epoch} "
         f"-root-time {epoch} -root-mode 755 -root-uid 0 -root-gid 0 -comp zstd "
-        "-Xcompression-level 15 -b 256K -processors 2 < /work/root.tar"
+        "-Xcompression-level 15 -b 256K -processors 2 < /job/root.tar"
     )
-    room.run("sh", "-c", script, binds={"/work": work})
+    room.run("sh", "-c", script, binds={"/job": work})
     (work / "root.tar").unlink()
     room_for = SLOT_A[1] * MIB
     if target.stat().st_size > room_for:
@@ -101,25 +101,25 @@ def fat(room: Room, work: Path, files: dict[str, bytes], epoch: int) -> Path:
     order = sorted(files, key=lambda name: ("/" in name, name))
     folders = {str(p) for name in files for p in PurePosixPath(name).parents if p.name}
     made = " ".join(f"::{name}" for name in sorted(folders))
-    copies = "\n".join(f"mcopy -i /work/fat.img -m '/work/fat/{name}' '::{name}'" for name in order)
+    copies = "\n".join(f"mcopy -i /job/fat.img -m '/job/fat/{name}' '::{name}'" for name in order)
     script = f"""set -e
         export MTOOLS_SKIP_CHECK=1 SOURCE_DATE_EPOCH={epoch} TZ=UTC
-        find /work/fat -exec touch -d @{epoch} {{}} +
-        truncate -s {FAT[1]}M /work/fat.img
+        find /job/fat -exec touch -d @{epoch} {{}} +
+        truncate -s {FAT[1]}M /job/fat.img
         mkfs.vfat --invariant -F 32 -s 4 -i {SIGNATURE:08x} -n KIOSK -h {FAT[0] * 2048} \\
-          /work/fat.img
-        mmd -i /work/fat.img {made}
+          /job/fat.img
+        mmd -i /job/fat.img {made}
         {copies}
     """
-    room.run("sh", "-c", script, binds={"/work": work})
+    room.run("sh", "-c", script, binds={"/job": work})
     return work / "fat.img"
 
 
 def data(room: Room, work: Path, epoch: int) -> Path:
     """Write the data partition: the folders that the system mounts from it, and nothing else."""
     script = f"""set -e
-        mkdir -p /work/data
-        cd /work/data
+        mkdir -p /job/data
+        cd /job/data
         mkdir -p kiosk etc ssh rauc appliance
         : > kiosk/.card
         chown 701:701 kiosk kiosk/.card
@@ -127,16 +127,16 @@ def data(room: Room, work: Path, epoch: int) -> Path:
         chmod 0700 kiosk ssh rauc appliance
         chmod 0755 . etc
         find . -exec touch -h -d @{epoch} {{}} +
-        truncate -s {DATA[1]}M /work/data.img
+        truncate -s {DATA[1]}M /job/data.img
         export E2FSPROGS_FAKE_TIME={epoch} SOURCE_DATE_EPOCH={epoch}
         seed=hash_seed=6b696f73-0000-4000-8000-000000000005
         mke2fs -q -t ext4 -b 4096 -L kiosk-data -U 6b696f73-0000-4000-8000-000000000004 \
           -E $seed,lazy_itable_init=0,lazy_journal_init=0,resize=134217728 \
-          -J size=16 -m 1 -O ^metadata_csum_seed,^orphan_file -d /work/data /work/data.img
-        rm -rf /work/data
+          -J size=16 -m 1 -O ^metadata_csum_seed,^orphan_file -d /job/data /job/data.img
+        rm -rf /job/data
     """
     # .card: a folder that a repair of the file system made anew does not have it.
-    room.run("sh", "-c", script, binds={"/work": work})
+    room.run("sh", "-c", script, binds={"/job": work})
     return work / "data.img"
 
 
@@ -148,15 +148,15 @@ def image(room: Room, work: Path, root: Path) -> Path:
         table += f"start={start * 2048}, size={size * 2048}, type={type_}\n"
     (work / "table").write_text(table, encoding="ascii")
     script = f"""set -e
-        rm -f /work/card.img
-        truncate -s {END}M /work/card.img
-        sfdisk -q --no-tell-kernel --no-reread /work/card.img < /work/table
-        put() {{ dd if=$1 of=/work/card.img bs=1M seek=$2 conv=sparse,notrunc status=none; }}
-        put /work/fat.img {FAT[0]}
-        put /work/{root.name} {SLOT_A[0]}
-        put /work/data.img {DATA[0]}
+        rm -f /job/card.img
+        truncate -s {END}M /job/card.img
+        sfdisk -q --no-tell-kernel --no-reread /job/card.img < /job/table
+        put() {{ dd if=$1 of=/job/card.img bs=1M seek=$2 conv=sparse,notrunc status=none; }}
+        put /job/fat.img {FAT[0]}
+        put /job/{root.name} {SLOT_A[0]}
+        put /job/data.img {DATA[0]}
     """
-    room.run("sh", "-c", script, binds={"/work": work})
+    room.run("sh", "-c", script, binds={"/job": work})
     return work / "card.img"
 
 
@@ -178,13 +178,13 @@ def pack(room: Room, work: Path, raw: Path, root_bytes: int, name: str) -> None:
     first = SLOT_A[0] + BOOT_MIB
     second = max(1, (root_bytes // MIB - BOOT_MIB) // 2)
     script = f"""set -e
-        cd /work
+        cd /job
         bmaptool -q create -o {name}.img.bmap {name}.img
         xz -T2 --check=crc64 --block-size={END}MiB --filters1={XZ_FAR} --filters2={XZ_NEAR} \
           --block-list=1:{first}MiB,2:{second}MiB,2:0 -k {name}.img
         sha256sum {name}.img.xz > {name}.img.xz.sha256
     """
-    room.run("sh", "-c", script, binds={"/work": work})
+    room.run("sh", "-c", script, binds={"/job": work})
 
 
 def manifest(files: dict[str, bytes]) -> bytes:

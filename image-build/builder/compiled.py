@@ -9,8 +9,8 @@ from builder.tree import Tree, of_bytes
 # One process, one order: what a .pyc looks like depends on what was compiled before it.
 PROGRAM = """
 import importlib._bootstrap_external as b, importlib.util, os, sys
-os.chdir("/work")
-for line in open("/work/.list", encoding="utf-8"):
+os.chdir("/job")
+for line in open("/job/.list", encoding="utf-8"):
     path = line.rstrip("\\n")
     source = open(path, "rb").read()
     try:
@@ -40,7 +40,7 @@ def add(tree: Tree, room: Room, scratch: Path, pattern: str = "*.py") -> int:
         (work / ".list").write_text("\n".join(paths) + "\n", encoding="utf-8")
         room.run(
             *("python3", "-B", "-S", "-W", "ignore", "-c", PROGRAM),
-            binds={"/work": work},
+            binds={"/job": work},
             env={"PYTHONHASHSEED": "0"},
         )
         made = sorted(work.rglob("*.pyc"))

@@ -141,10 +141,10 @@ def _own_module(places: Places, room: Room, tree: Tree, kernel: str) -> None:
         work = Path(scratch) / "module"
         shutil.copytree(source, work)
         room.run(
-            *("make", "-C", f"/usr/src/linux-headers-{kernel}", "M=/work/module", "ARCH=arm64"),
+            *("make", "-C", f"/usr/src/linux-headers-{kernel}", "M=/job/module", "ARCH=arm64"),
             *("CROSS_COMPILE=aarch64-linux-gnu-", "KBUILD_BUILD_TIMESTAMP=0"),
             *("CONFIG_DEBUG_INFO_BTF_MODULES=", "modules"),
-            binds={"/work": Path(scratch)},
+            binds={"/job": Path(scratch)},
         )
         made = sorted(work.glob("*.ko"))
         if not made:
@@ -152,8 +152,8 @@ def _own_module(places: Places, room: Room, tree: Tree, kernel: str) -> None:
         for file in made:
             room.run(
                 *("aarch64-linux-gnu-objcopy", "--strip-debug", "--remove-section"),
-                *(".note.gnu.build-id", f"/work/module/{file.name}"),
-                binds={"/work": Path(scratch)},
+                *(".note.gnu.build-id", f"/job/module/{file.name}"),
+                binds={"/job": Path(scratch)},
             )
             tree.put(f"usr/lib/modules/{kernel}/updates/{file.name}", of_bytes(file.read_bytes()))
 
@@ -164,7 +164,7 @@ def _depmod(places: Places, room: Room, tree: Tree, kernel: str) -> None:
         work = Path(scratch)
         tree.extract(work, [path for path, _ in tree.files(f"{top}/*")])
         (work / "lib").symlink_to("usr/lib")
-        room.run("depmod", "-b", "/work", kernel, binds={"/work": work})
+        room.run("depmod", "-b", "/job", kernel, binds={"/job": work})
         for file in sorted((work / top).glob("modules.*")):
             tree.put(f"{top}/{file.name}", of_bytes(file.read_bytes()))
     for text in ("modules.alias", "modules.dep", "modules.symbols"):

@@ -7,8 +7,8 @@ kernel=$(ls "$root/usr/lib/modules")
 
 printf 'MODULES=list\nBUSYBOX=y\nCOMPRESS=zstd\nCOMPRESSLEVEL=19\nRESUME=none\nUMASK=0022\nFSTYPE=squashfs\n' \
   > "$root/etc/initramfs-tools/conf.d/kiosk"
-cat /work/initramfs-modules.txt > "$root/etc/initramfs-tools/modules"
-if [ -d /work/initramfs-tools ]; then cp -r /work/initramfs-tools/. "$root/etc/initramfs-tools/"; fi
+cat /job/initramfs-modules.txt > "$root/etc/initramfs-tools/modules"
+if [ -d /job/initramfs-tools ]; then cp -r /job/initramfs-tools/. "$root/etc/initramfs-tools/"; fi
 chroot "$root" mkinitramfs -o "/boot/initrd.img" "$kernel"
 
 # Only what native.sh moved aside: Debian has diversions of its own, whose files stay.

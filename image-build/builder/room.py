@@ -37,7 +37,7 @@ class Room:
 
         Args:
             argv: The command, with paths as they are inside.
-            binds: Folders of this machine by their place inside, like {"/work": folder}.
+            binds: Folders of this machine by their place inside, like {"/job": folder}.
             env: Added to a small, fixed environment.
             log: Where its stderr goes; told in the error where not given.
             cwd: The folder inside where it starts.

@@ -156,9 +156,9 @@ def _lgpio(work: Path, site: Path, room: Room) -> None:
     )
     archive = next(source.glob("lgpio-*.tar.gz"))
     version = archive.name.removeprefix("lgpio-").removesuffix(".tar.gz")
-    inside = f"/work/lgpio/lgpio-{version}"
+    inside = f"/job/lgpio/lgpio-{version}"
     script = f"""set -e
-        tar --no-same-owner -C /work/lgpio -xf /work/lgpio/{archive.name}
+        tar --no-same-owner -C /job/lgpio -xf /job/lgpio/{archive.name}
         cd {inside}
         swig -python -o lgpio_wrap.c lgpio.i
         aarch64-linux-gnu-gcc -shared -fPIC -O2 -Wl,--build-id=none -ffile-prefix-map={inside}=. \
@@ -166,7 +166,7 @@ def _lgpio(work: Path, site: Path, room: Room) -> None:
           -o _lgpio.cpython-313-aarch64-linux-gnu.so
         aarch64-linux-gnu-strip --strip-unneeded _lgpio.cpython-313-aarch64-linux-gnu.so
     """
-    room.run("sh", "-c", script, binds={"/work": work})
+    room.run("sh", "-c", script, binds={"/job": work})
     made = work / "lgpio" / f"lgpio-{version}"
     module = made / "_lgpio.cpython-313-aarch64-linux-gnu.so"
     code = module.read_bytes()

@@ -1,23 +1,16 @@
 """Debian's archive, played on this machine: real packages, real apt, real HTTP."""
 
 import hashlib
-import http.server
 import lzma
 import subprocess
-import threading
-from functools import partial
 
 import pytest
 from builder import archive
 from builder.lock import Deb
 from builder.recipe import Recipe
 from builder.trouble import BuildError
+from signed_archive import packages_of, release_of, serve
 from tools import need
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
 
 
 def a_deb(folder, name, version="1.0", fields=""):
@@ -47,31 +40,13 @@ def mirror(tmp_path, monkeypatch):
         a_deb(www, "base", fields="Essential: yes\n"),
         a_deb(www, "tool", fields="Depends: base\n"),
     ]
-    stanzas = []
-    for deb in debs:
-        control = subprocess.run(
-            ["dpkg-deb", "-f", deb], check=True, capture_output=True, text=True
-        ).stdout
-        stanzas.append(
-            f"{control}Filename: pool/{deb.name}\nSize: {deb.stat().st_size}\n"
-            f"SHA256: {hashlib.sha256(deb.read_bytes()).hexdigest()}\n"
-        )
     index = www / "dists/trixie/main/binary-arm64"
     index.mkdir(parents=True)
-    text = "\n".join(stanzas).encode()
-    (index / "Packages").write_bytes(text)
-    (index / "Packages.xz").write_bytes(lzma.compress(text))
-    lines = [
-        f" {hashlib.sha256(f.read_bytes()).hexdigest()} {f.stat().st_size} "
-        f"main/binary-arm64/{f.name}"
-        for f in sorted(index.iterdir())
-    ]
-    (www / "dists/trixie/Release").write_text(
-        "Suite: trixie\nCodename: trixie\nArchitectures: arm64\nComponents: main\n"
-        "Date: Thu, 01 Jan 2026 00:00:00 UTC\nSHA256:\n" + "\n".join(lines) + "\n"
-    )
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(www)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    text = packages_of(www)
+    (index / "Packages").write_text(text)
+    (index / "Packages.xz").write_bytes(lzma.compress(text.encode()))
+    (www / "dists/trixie/Release").write_text(release_of(index))
+    server = serve(www)
     recipe = {
         "mirror": f"http://127.0.0.1:{server.server_port}",
         "security_mirror": "http://127.0.0.1:1/none",

@@ -187,7 +187,7 @@ def firmware(places, tmp_path):
 
 def depmod(argv, binds):
     for name in ("dep", "dep.bin", "alias", "symbols"):
-        (binds["/work"] / TOP / f"modules.{name}").write_bytes(b"new")
+        (binds["/job"] / TOP / f"modules.{name}").write_bytes(b"new")
 
 
 @pytest.fixture
@@ -197,7 +197,7 @@ def system(recipe, firmware, room, tmp_path):
     a_base(tar, recipe)
 
     def module(argv, binds):
-        (binds["/work"] / "module/kiosk_tryboot.ko").write_bytes(b"module")
+        (binds["/job"] / "module/kiosk_tryboot.ko").write_bytes(b"module")
 
     room.plays = {
         "/usr/src/linux-headers": module,
@@ -266,7 +266,7 @@ def site(recipe, room, tmp_path, monkeypatch):
 
     def swig(code):
         def play(argv, binds):
-            folder = binds["/work"] / "lgpio"
+            folder = binds["/job"] / "lgpio"
             subprocess.run(
                 ["tar", "-C", folder, "-xf", folder / "lgpio-0.2.2.0.tar.gz"], check=True
             )
@@ -481,7 +481,7 @@ def test_a_system_that_is_too_big_for_its_place_ends_the_build(room, tmp_path, m
     monkeypatch.setattr(card, "SLOT_A", (196, 0))
     room.plays = {
         "mksquashfs": lambda argv, binds: (
-            (binds["/work"] / "root.squashfs").write_bytes(b"x" * 9) and None
+            (binds["/job"] / "root.squashfs").write_bytes(b"x" * 9) and None
         )
     }
 
@@ -522,23 +522,23 @@ def played(monkeypatch, recipe, room, system, site, tmp_path):
     monkeypatch.setattr(make.debian_part, "make", lambda *_: (system, False))
 
     def pack(argv, binds):
-        work = binds["/work"]
+        work = binds["/job"]
         name = next(work.glob("kiosk-*.img")).name
         for ending in (".xz", ".xz.sha256", ".bmap"):
             (work / f"{name}{ending}").write_bytes(b"packed")
 
     def rauc(argv, binds):
-        name = argv[-1].split("/work/kiosk-")[1].split()[0]
-        (binds["/work"] / f"kiosk-{name}").write_bytes(b"bundle")
+        name = argv[-1].split("/job/kiosk-")[1].split()[0]
+        (binds["/job"] / f"kiosk-{name}").write_bytes(b"bundle")
 
     def small(argv, binds):
-        (binds["/work"] / "card.img").write_bytes(b"card")
+        (binds["/job"] / "card.img").write_bytes(b"card")
 
     room.plays = {
         "bmaptool": pack,
         "rauc bundle": rauc,
         "mksquashfs": lambda argv, binds: (
-            (binds["/work"] / "root.squashfs").write_bytes(b"hsqs") and None
+            (binds["/job"] / "root.squashfs").write_bytes(b"hsqs") and None
         ),
         "mkfs.vfat": lambda *_: None,
         "mke2fs": lambda *_: None,
@@ -644,15 +644,15 @@ def test_what_goes_to_another_disk_is_copied(tmp_path, monkeypatch):
 def test_the_base_is_asked_for_with_the_locked_packages_alone(places, room, monkeypatch):
     monkeypatch.setattr(base.archive, "repository", lambda *_: None)
     room.plays = {
-        "mmdebstrap": lambda argv, binds: (binds["/work"] / "base.tar").write_bytes(b"tar") and None
+        "mmdebstrap": lambda argv, binds: (binds["/job"] / "base.tar").write_bytes(b"tar") and None
     }
 
     path, made = base.make(places, [], room, EPOCH, places.cache / "log")
 
     assert (made, path.read_bytes()) == (True, b"tar")
     [argv] = room.ran
-    assert argv[-1] == "deb [trusted=yes] copy:///work/repository ./"
-    assert "--extract-hook=sh /work/native.sh $1" in argv
+    assert argv[-1] == "deb [trusted=yes] copy:///job/repository ./"
+    assert "--extract-hook=sh /job/native.sh $1" in argv
     assert any(word.startswith("--include=") and ",rauc," in word for word in argv)
 
 

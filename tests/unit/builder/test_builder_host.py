@@ -114,16 +114,16 @@ def test_a_command_runs_inside_with_its_folders_and_a_small_environment(
     said = room.run(
         "/bin/sh",
         "-c",
-        "cat /work/in; env; pwd; touch /work/out; test -e /proc/self",
-        binds={"/work": work},
+        "cat /job/in; env; pwd; touch /job/out; test -e /proc/self",
+        binds={"/job": work},
         env={"WORD": "two words", "PATH": "/bin"},
-        cwd="/work",
+        cwd="/job",
     )
 
     assert said.startswith("from outside\n")
     assert "WORD=two words\n" in said
     assert "SECRET" not in said
-    assert said.endswith("/work\n")
+    assert said.endswith("/job\n")
     assert (work / "out").exists()
     assert not (small_root / "proc/self").exists()
     room.outside("touch", str(small_root / "mine"))
